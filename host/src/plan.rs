@@ -1,0 +1,235 @@
+//! The plan: the trigger file as meant. Every default is filled in, every path is resolved against
+//! the folder of the trigger file, and a state that makes no sense has no value here.
+
+mod address;
+mod clash;
+pub mod describe;
+mod fit;
+mod guest;
+mod identity;
+mod load;
+mod meaning;
+mod native;
+mod quantity;
+mod rlimit;
+mod scope;
+mod socket;
+mod text;
+mod words;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::Resource;
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid};
+
+pub use address::{Address, AddressError};
+pub use load::PlanError;
+
+/// All that one host is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How long a drain may take before what still runs is ended.
+    pub grace: Duration,
+    /// How many connections may be open over all triggers; `None`: as many as this machine carries.
+    pub connections: Option<NonZeroU32>,
+    /// In the order of the trigger file.
+    pub triggers: Vec<Trigger>,
+}
+
+/// Where to listen and what to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Unique over the plan.
+    pub name: Arc<str>,
+    /// For people.
+    pub description: Option<String>,
+    /// At least one.
+    pub listen: Vec<Address>,
+    /// What is set on each listening socket and on the connections it gives.
+    pub socket: SocketOptions,
+    /// What serves.
+    pub job: Job,
+}
+
+/// What a trigger plans to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// A wasm guest, one fresh instance a connection. `fallback` serves when it cannot be loaded.
+    Guest {
+        /// The guest itself.
+        guest: GuestJob,
+        /// Who is let in to it.
+        admission: Admission,
+        /// What serves when the guest cannot be loaded.
+        fallback: Option<NativeJob>,
+    },
+    /// A plain executable.
+    Native(NativeJob),
+}
+
+/// Who is let in, where the host accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Connections of this trigger open at once; past it the kernel's backlog is the queue.
+    pub connections: NonZeroU32,
+    /// Connections open at once from one source address (unix: one user); past it they are refused.
+    pub per_source: Option<NonZeroU32>,
+    /// Connections accepted per time; past it accepting waits.
+    pub rate: Option<Rate>,
+}
+
+/// `count` in each `per`, e.g. 50 a second, with bursts of up to `count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Connections.
+    pub count: NonZeroU32,
+    /// At least a microsecond for each of them.
+    pub per: Duration,
+}
+
+/// A wasm file and what its instances find and may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestJob {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Without the program's own name, which is the file's.
+    pub args: Vec<String>,
+    /// Variables beyond those that the host sets, in the order of the file.
+    pub env: Vec<(String, String)>,
+    /// In the order of the file.
+    pub dirs: Vec<Dir>,
+    /// For each instance.
+    pub limits: GuestLimits,
+}
+
+/// A directory of the host that a guest finds open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dir {
+    /// Where the guest sees it: absolute, in one spelling, unique over the guest.
+    pub guest: String,
+    /// Where it is: absolute.
+    pub host: PathBuf,
+    /// What the guest may do there.
+    pub access: Access,
+}
+
+/// What a guest may do in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Look and read.
+    ReadOnly,
+    /// Create, write and remove, too.
+    ReadWrite,
+}
+
+/// What one instance may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestLimits {
+    /// Linear memory, in bytes, over all memories of the instance.
+    pub memory: u64,
+    /// Time on the processor.
+    pub cpu: Duration,
+    /// Wall-clock time from accept to end.
+    pub deadline: Duration,
+    /// Longest time in which no byte goes either way.
+    pub idle: Duration,
+}
+
+/// A plain executable and how its processes are set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativeJob {
+    /// The program (absolute, or a bare name that is found in PATH at start) and its arguments; never
+    /// empty. With `chroot` both are inside the new root.
+    pub argv: Vec<String>,
+    /// Variables beyond those that the host sets, in the order of the file.
+    pub env: Vec<(String, String)>,
+    /// Who accepts.
+    pub style: NativeStyle,
+    /// Wall-clock time one process may take; `None`: for ever.
+    pub deadline: Option<Duration>,
+    /// `None`: the user of the host.
+    pub setuid: Option<Identity<Uid>>,
+    /// `None`: the group of the user of `setuid`.
+    pub setgid: Option<Identity<Gid>>,
+    /// Supplementary groups; `None`: those of the user of `setuid`, as initgroups sets them.
+    pub groups: Option<Vec<Identity<Gid>>>,
+    /// In the job's root (after `chroot`). `/` by default.
+    pub chdir: PathBuf,
+    /// The root of the job; absolute.
+    pub chroot: Option<PathBuf>,
+    /// 0o022 by default.
+    pub umask: u32,
+    /// From -20 to 19.
+    pub nice: Option<i32>,
+    /// In the order of the file, each resource once.
+    pub limit: Vec<ResourceLimit>,
+    /// TERM by default.
+    pub kill_signal: Signal,
+    /// From `kill_signal` to KILL.
+    pub kill_timeout: Duration,
+}
+
+/// Who accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NativeStyle {
+    /// The job gets the listener: Upstart's way.
+    Listener {
+        /// Processes at once.
+        instances: NonZeroU32,
+        /// How often they may be started.
+        respawn: Respawn,
+    },
+    /// The host accepts, and the job gets the connection: inetd's nowait.
+    Connection(Admission),
+}
+
+/// How often a job may be started: past it the trigger pauses for `interval`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Respawn {
+    /// `None`: unlimited.
+    pub limit: Option<NonZeroU32>,
+    /// In which `limit` starts are counted.
+    pub interval: Duration,
+}
+
+/// A user or group as the trigger file gives it: looked up when the handler is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity<Id> {
+    /// To be found in the system's databases; never empty.
+    Name(String),
+    /// Taken as it is; never the highest number, which means "unchanged" to the system.
+    Number(Id),
+}
+
+/// One entry of a job's `limit` table; `None` is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// Of `setrlimit`.
+    pub resource: Resource,
+    /// In the resource's own unit: bytes, seconds, or a number. Never above `hard`.
+    pub soft: Option<u64>,
+    /// In the same unit.
+    pub hard: Option<u64>,
+}
+
+/// What is set on a trigger's sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `None`: the kernel's SOMAXCONN.
+    pub backlog: Option<NonZeroU32>,
+    /// `TCP_NODELAY` on accepted connections (set on the listener, they inherit it). On by default where
+    /// the host accepts.
+    pub nodelay: bool,
+    /// `SO_KEEPALIVE` on accepted connections.
+    pub keepalive: bool,
+    /// Permission bits of a unix path; `None`: as the umask leaves them.
+    pub mode: Option<u32>,
+    /// Owner of a unix path; `None`: the user of the host.
+    pub owner: Option<Identity<Uid>>,
+    /// Group of a unix path; `None`: the group of the host.
+    pub group: Option<Identity<Gid>>,
+}

@@ -1,0 +1,265 @@
+//! A plan in words: what `check` prints, a block for each trigger, with every default filled in. The
+//! values of variables are not shown, because they may be secrets.
+
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+use super::words::{
+    Command, Count, Door, Inside, Listen, Name, Time, resource_limit, variables, visible,
+};
+use super::{Access, GuestJob, Job, NativeJob, NativeStyle, Plan, SocketOptions, Trigger};
+
+/// The host's own part of a plan, as a block of lines.
+#[must_use]
+pub fn host(plan: &Plan) -> impl Display {
+    fmt::from_fn(|f| {
+        writeln!(f, "host")?;
+        line(f, "drain", Time(plan.grace))?;
+        match plan.connections {
+            Some(connections) => line(
+                f,
+                "limits",
+                format_args!(
+                    "{} over all triggers",
+                    Count(connections.get(), "connection")
+                ),
+            ),
+            None => line(f, "limits", "no limit of connections over all triggers"),
+        }
+    })
+}
+
+/// One trigger, as a block of lines. `serves` is what is known about its handler after trying to load
+/// it: which one serves, and why.
+#[must_use]
+pub fn trigger(trigger: &Trigger, serves: Option<&str>) -> impl Display {
+    fmt::from_fn(move |f| {
+        let Trigger {
+            name,
+            description,
+            listen,
+            socket,
+            job,
+        } = trigger;
+        match description {
+            Some(description) => writeln!(f, "{name}: {}", Command(description))?,
+            None => writeln!(f, "{name}")?,
+        }
+        let mut addresses = listen.iter();
+        if let Some(address) = addresses.next() {
+            line(f, "listen", Listen(address))?;
+        }
+        for address in addresses {
+            line(f, "", Listen(address))?;
+        }
+        describe_socket(f, socket, host_accepts(job))?;
+        match job {
+            Job::Guest {
+                guest,
+                admission,
+                fallback,
+            } => {
+                describe_guest(f, guest)?;
+                line(
+                    f,
+                    "limits",
+                    format_args!("{}; {}", Door(admission), Inside(&guest.limits)),
+                )?;
+                if let Some(native) = fallback {
+                    describe_native(f, "fallback", native)?;
+                }
+            }
+            Job::Native(native) => describe_native(f, "handler", native)?,
+        }
+        if let Some(serves) = serves {
+            line(f, "serves", visible(serves))?;
+        }
+        Ok(())
+    })
+}
+
+/// The whole plan: every block, with an empty line between.
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        host(self).fmt(f)?;
+        for each in &self.triggers {
+            write!(f, "\n{}", trigger(each, None))?;
+        }
+        Ok(())
+    }
+}
+
+fn line(f: &mut Formatter<'_>, what: &str, text: impl Display) -> fmt::Result {
+    writeln!(f, "  {what:<8} {text}")
+}
+
+fn host_accepts(job: &Job) -> bool {
+    match job {
+        Job::Guest { .. } => true,
+        Job::Native(native) => matches!(native.style, NativeStyle::Connection(_)),
+    }
+}
+
+/// What is not as it is by default.
+fn describe_socket(
+    f: &mut Formatter<'_>,
+    socket: &SocketOptions,
+    nodelay_by_default: bool,
+) -> fmt::Result {
+    let SocketOptions {
+        backlog,
+        nodelay,
+        keepalive,
+        mode,
+        owner,
+        group,
+    } = socket;
+    let mut words = Vec::new();
+    words.extend(backlog.map(|length| format!("backlog {length}")));
+    if *nodelay != nodelay_by_default {
+        words.push(if *nodelay { "nodelay" } else { "no nodelay" }.to_owned());
+    }
+    words.extend(keepalive.then(|| "keepalive".to_owned()));
+    words.extend(mode.map(|mode| format!("mode {mode:04o}")));
+    words.extend(owner.as_ref().map(|owner| format!("owner {}", Name(owner))));
+    words.extend(group.as_ref().map(|group| format!("group {}", Name(group))));
+    if words.is_empty() {
+        Ok(())
+    } else {
+        line(f, "socket", words.join(", "))
+    }
+}
+
+fn describe_guest(f: &mut Formatter<'_>, guest: &GuestJob) -> fmt::Result {
+    let GuestJob {
+        path,
+        args,
+        env,
+        dirs,
+        limits: _,
+    } = guest;
+    let path = path.to_string_lossy();
+    let words = std::iter::once(path.as_ref()).chain(args.iter().map(String::as_str));
+    line(
+        f,
+        "handler",
+        format_args!("guest {}", Command(&shell_words::join(words))),
+    )?;
+    let mut touches = Vec::new();
+    for dir in dirs {
+        let access = match dir.access {
+            Access::ReadOnly => "ro",
+            Access::ReadWrite => "rw",
+        };
+        let host = dir.host.to_string_lossy();
+        touches.push(format!(
+            "{} -> {} ({access})",
+            visible(&dir.guest),
+            visible(&host)
+        ));
+    }
+    touches.extend(variables(env));
+    let nothing = "nothing but its connection".to_owned();
+    line(
+        f,
+        "touches",
+        if touches.is_empty() {
+            nothing
+        } else {
+            touches.join("; ")
+        },
+    )
+}
+
+fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt::Result {
+    let NativeJob {
+        argv,
+        env,
+        style,
+        deadline,
+        setuid,
+        setgid,
+        groups,
+        chdir,
+        chroot,
+        umask,
+        nice,
+        limit,
+        kill_signal,
+        kill_timeout,
+    } = native;
+    let gets = match style {
+        NativeStyle::Listener { .. } => "gets the listener",
+        NativeStyle::Connection(_) => "gets each connection",
+    };
+    line(
+        f,
+        what,
+        format_args!("{} ({gets})", Command(&shell_words::join(argv))),
+    )?;
+
+    let mut words = Vec::new();
+    words.extend(setuid.as_ref().map(|user| format!("user {}", Name(user))));
+    words.extend(
+        setgid
+            .as_ref()
+            .map(|group| format!("group {}", Name(group))),
+    );
+    words.extend(groups.as_ref().map(|groups| match groups.as_slice() {
+        [] => "no other groups".to_owned(),
+        groups => {
+            let groups: Vec<String> = groups.iter().map(|group| Name(group).to_string()).collect();
+            format!("groups {}", groups.join(" "))
+        }
+    }));
+    words.extend(
+        chroot
+            .as_ref()
+            .map(|path| format!("root {}", visible(&path.to_string_lossy()))),
+    );
+    words.push(format!("in {}", visible(&chdir.to_string_lossy())));
+    words.push(format!("umask {umask:03o}"));
+    words.extend(nice.map(|nice| format!("nice {nice}")));
+    words.extend(variables(env));
+    line(f, "runs", words.join("; "))?;
+
+    line(f, "limits", native_limits(style, *deadline))?;
+    if !limit.is_empty() {
+        let limits: Vec<String> = limit.iter().map(resource_limit).collect();
+        line(f, "", limits.join(", "))?;
+    }
+    let signal = kill_signal.as_str().trim_start_matches("SIG");
+    line(
+        f,
+        "ends",
+        format_args!("by {signal}, by KILL after {}", Time(*kill_timeout)),
+    )
+}
+
+fn native_limits(style: &NativeStyle, deadline: Option<Duration>) -> String {
+    let deadline = match deadline {
+        Some(deadline) => format!("{} deadline", Time(deadline)),
+        None => "no deadline".to_owned(),
+    };
+    match style {
+        NativeStyle::Connection(admission) => format!("{}; {deadline}", Door(admission)),
+        NativeStyle::Listener { instances, respawn } => {
+            let processes = if instances.get() == 1 {
+                "process"
+            } else {
+                "processes"
+            };
+            let starts = match respawn.limit {
+                Some(limit) => {
+                    format!(
+                        "{} in {}",
+                        Count(limit.get(), "start"),
+                        Time(respawn.interval)
+                    )
+                }
+                None => "any number of starts".to_owned(),
+            };
+            format!("{instances} {processes} at once, {starts}; {deadline}")
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Which keys go together. A key that means nothing for a trigger's handler is refused with a word
+//! on what does what was meant, because a limit that nobody enforces is worse than none.
+
+use super::scope::Scope;
+use crate::trigger::{Field, Key, Limits, NativeKeys, Trigger};
+
+/// What serves a trigger, by the keys that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// `wasm`
+    Guest,
+    /// `wasm` and `exec`
+    GuestOrNative,
+    /// `exec` or `script`
+    Native,
+}
+
+const HANDLERS: &str = "exactly one of `wasm`, `exec` and `script` is the handler; \
+    `wasm` and `exec` together mean that the executable serves when the guest cannot be loaded";
+
+/// Says what serves, and refuses every key that does not go with it. `None`: nothing does, or too
+/// much, which is reported.
+pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
+    let (wasm, exec, script) = (
+        &trigger.guest.wasm,
+        &trigger.native.exec,
+        &trigger.native.script,
+    );
+    let fit = match (wasm.key(), exec.key(), script.key()) {
+        (Some(_), None, None) => Fit::Guest,
+        (Some(_), Some(_), None) => Fit::GuestOrNative,
+        (None, Some(_), None) | (None, None, Some(_)) => Fit::Native,
+        (Some(_), None | Some(_), Some(script)) => {
+            scope.refuse(script, "stands beside `wasm`", HANDLERS);
+            return None;
+        }
+        (None, Some(_), Some(script)) => {
+            scope.refuse(script, "stands beside `exec`", HANDLERS);
+            return None;
+        }
+        (None, None, None) => {
+            if !trigger.has_unknown_keys {
+                let message = format!("no handler in {}", scope.owner);
+                scope.problem(&trigger.name.span(), message).help(HANDLERS);
+            }
+            return None;
+        }
+    };
+    let accept = matches!(&trigger.native.accept, Field::Given(_, yes) if *yes.get_ref());
+    if fit == Fit::Guest {
+        for key in native_keys(&trigger.native) {
+            scope.refuse(
+                key,
+                "means nothing for a guest",
+                instead_for_guest(&key.path),
+            );
+        }
+    } else if accept {
+        for key in listener_keys(&trigger.native) {
+            scope.refuse(
+                key,
+                "means nothing with `accept = true`",
+                "each connection gets a process of its own: `limits.connections` and `limits.rate` bound them",
+            );
+        }
+    }
+    if fit == Fit::Native {
+        let args = [trigger.guest.args.key(), trigger.guest.dirs.key()];
+        for key in args.into_iter().flatten() {
+            scope.refuse(
+                key,
+                "means nothing for a native job",
+                instead_for_native(&key.path),
+            );
+        }
+        if let Field::Given(_, limits) = &trigger.limits {
+            for key in limits_beyond(limits.get_ref(), accept) {
+                let why = match key.path.as_str() {
+                    "limits.memory" | "limits.cpu" | "limits.idle" => {
+                        "means nothing for a native job"
+                    }
+                    _ => "means nothing for a native job that accepts by itself",
+                };
+                scope.refuse(key, why, instead_for_native(&key.path));
+            }
+        }
+    }
+    Some(fit)
+}
+
+/// Every key beside the handler that only a native job gives a meaning to.
+fn native_keys(keys: &NativeKeys) -> impl Iterator<Item = &Key> {
+    let NativeKeys {
+        exec: _,
+        script: _,
+        accept,
+        setuid,
+        setgid,
+        groups,
+        chdir,
+        chroot,
+        umask,
+        nice,
+        limit,
+        instances,
+        kill_signal,
+        kill_timeout,
+        respawn,
+    } = keys;
+    [
+        accept.key(),
+        setuid.key(),
+        setgid.key(),
+        groups.key(),
+        chdir.key(),
+        chroot.key(),
+        umask.key(),
+        nice.key(),
+        limit.key(),
+        instances.key(),
+        kill_signal.key(),
+        kill_timeout.key(),
+        respawn.key(),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Those that are about processes that share a listener.
+fn listener_keys(keys: &NativeKeys) -> impl Iterator<Item = &Key> {
+    [keys.instances.key(), keys.respawn.key()]
+        .into_iter()
+        .flatten()
+}
+
+/// Limits that nobody could enforce on a native job.
+fn limits_beyond(limits: &Limits, accept: bool) -> impl Iterator<Item = &Key> {
+    let Limits {
+        connections,
+        per_source,
+        rate,
+        memory,
+        cpu,
+        deadline: _,
+        idle,
+    } = limits;
+    let at_the_door = [connections.key(), per_source.key(), rate.key()];
+    let inside = [memory.key(), cpu.key(), idle.key()];
+    at_the_door
+        .into_iter()
+        .filter(move |_| !accept)
+        .chain(inside)
+        .flatten()
+}
+
+fn instead_for_guest(path: &str) -> &'static str {
+    match path {
+        "accept" => "a guest is always given one connection: leave it out",
+        "setuid" | "setgid" | "groups" => {
+            "a guest has no user: it may touch what `dirs` and `env` give it, and nothing else"
+        }
+        "chdir" | "chroot" => "a guest sees the directories in `dirs`, and nothing else",
+        "umask" => "a guest has no umask: give it a directory in `dirs`",
+        "nice" | "limit" => "`limits.memory`, `limits.cpu` and `limits.deadline` bound a guest",
+        "instances" => {
+            "each connection gets an instance of its own: `limits.connections` bounds them"
+        }
+        "kill_signal" | "kill_timeout" => "a guest takes no signals: `limits.deadline` ends it",
+        _ => "each connection gets an instance of its own: `limits.rate` bounds how fast",
+    }
+}
+
+fn instead_for_native(path: &str) -> &'static str {
+    match path {
+        "args" => "write the arguments into `exec` or `script` itself",
+        "dirs" => "a native job sees what its user sees: use `chroot`, `chdir` and `setuid`",
+        "limits.memory" => r#"use `limit`, such as `limit = { as = "512MiB" }`"#,
+        "limits.cpu" => "use `limit`, in seconds, such as `limit = { cpu = 10 }`",
+        "limits.idle" => "the host does not see a job's bytes: use `limits.deadline`",
+        "limits.connections" => {
+            "with `accept = true` the host accepts and can count; `instances` bounds processes"
+        }
+        _ => "with `accept = true` the host accepts and can count",
+    }
+}

@@ -1,0 +1,257 @@
+//! From what is written to what is meant: every key of a trigger file is taken apart here and in
+//! `guest`, `native` and `socket`, by name and without a rest, so that a key which is forgotten does
+//! not compile.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::clash::Claims;
+use super::fit::{self, Fit};
+use super::native::Bounds;
+use super::quantity::{duration, limit, memory, rate, time_limit};
+use super::scope::Scope;
+use super::{Admission, GuestLimits, Job, Plan, Rate, Trigger, guest, native, socket, text};
+use crate::trigger::{
+    self, Field, Host, HostLimits, Limits, Problems, Source, Span, TriggerFile, quoted,
+};
+
+const GRACE: Duration = Duration::from_secs(30);
+const CONNECTIONS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
+const MEMORY: u64 = 64 * 1024 * 1024;
+const CPU: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_hours(1);
+const IDLE: Duration = Duration::from_mins(5);
+
+/// Names stand in log lines, ready lines and `LISTEN_FDNAMES`.
+const NAME_MAX: usize = 64;
+
+impl Plan {
+    /// The plan that one text makes. `name` is how problems call it, and relative paths in it start
+    /// at `folder`. No system is asked anything: whether files and users exist is found out when
+    /// handlers are loaded.
+    ///
+    /// # Errors
+    /// All that is wrong, each with its place.
+    pub fn read(
+        text: impl Into<String>,
+        name: impl Into<String>,
+        folder: impl Into<std::path::PathBuf>,
+    ) -> Result<Self, Problems> {
+        Self::of(vec![Source::new(name, folder, text)])
+    }
+
+    /// The plan that several files make together.
+    ///
+    /// # Errors
+    /// All that is wrong, each with its place.
+    pub fn of(sources: Vec<Arc<Source>>) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let first = sources.first().cloned();
+        let files = sources
+            .into_iter()
+            .filter_map(|source| TriggerFile::read(source, &mut problems));
+        let files: Vec<TriggerFile> = files.collect();
+        let plan = plan(files, &mut problems);
+        if let Some(first) = first
+            && plan.triggers.is_empty()
+            && problems.is_empty()
+        {
+            problems
+                .add(&first, &(0..0), "no trigger")
+                .help("a trigger is a table `[trigger.NAME]` with `listen` and one of `wasm`, `exec` and `script`");
+        }
+        if problems.is_empty() {
+            Ok(plan)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+/// What the files mean, as far as they mean something.
+fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
+    let mut plan = Plan {
+        grace: GRACE,
+        connections: None,
+        triggers: Vec::new(),
+    };
+    let mut hosts: Option<(Arc<Source>, Span)> = None;
+    let mut names: HashMap<String, (Arc<Source>, Span)> = HashMap::new();
+    let mut claims = Claims::default();
+    for TriggerFile {
+        source,
+        host,
+        triggers,
+    } in files
+    {
+        if let Some(key) = host.key() {
+            let place = (Arc::clone(&source), key.span.clone());
+            if let Some((first, span)) = &hosts {
+                problems
+                    .add(&source, &key.span, "`[host]` is written twice")
+                    .see("the first one", first, span);
+            }
+            hosts.get_or_insert(place);
+        }
+        let mut scope = Scope {
+            source: &source,
+            owner: "`[host]`".to_owned(),
+            problems,
+        };
+        if let Field::Given(_, host) = host {
+            (plan.grace, plan.connections) = read_host(&mut scope, host.into_inner());
+        }
+        for trigger in triggers {
+            let name = &trigger.name;
+            scope.owner = format!("trigger {}", quoted(name.get_ref()));
+            match names.get(name.get_ref()) {
+                Some((first, span)) => {
+                    let message = format!("{} is written twice", scope.owner);
+                    scope
+                        .problem(&name.span(), message)
+                        .see("the first one", first, span);
+                }
+                None => {
+                    names.insert(name.get_ref().clone(), (Arc::clone(&source), name.span()));
+                }
+            }
+            plan.triggers
+                .extend(read_trigger(&mut scope, trigger, &mut claims));
+        }
+    }
+    plan
+}
+
+fn read_host(scope: &mut Scope<'_>, host: Host) -> (Duration, Option<NonZeroU32>) {
+    let Host { grace, limits } = host;
+    let HostLimits { connections } = limits.given().unwrap_or_default();
+    (
+        scope.text(grace, duration).unwrap_or(GRACE),
+        scope.value(connections, limit),
+    )
+}
+
+fn read_trigger(
+    scope: &mut Scope<'_>,
+    written: trigger::Trigger,
+    claims: &mut Claims,
+) -> Option<Trigger> {
+    check_name(scope, &written.name);
+    let fit = fit::handler(scope, &written);
+    let trigger::Trigger {
+        name,
+        description,
+        listen,
+        socket,
+        env,
+        limits,
+        guest: guest_keys,
+        native: native_keys,
+        has_unknown_keys,
+    } = written;
+
+    if !listen.is_written() && !has_unknown_keys {
+        let message = format!("no `listen` in {}", scope.owner);
+        scope
+            .problem(&name.span(), message)
+            .help(r#"write where, such as listen = "127.0.0.1:8000""#);
+    }
+    let listen = socket::listen(scope, listen);
+    for address in &listen {
+        claims.claim(scope, address.get_ref(), &address.span());
+    }
+    let accept = matches!(&native_keys.accept, Field::Given(_, yes) if *yes.get_ref());
+    let host_accepts = accept || fit != Some(Fit::Native);
+    let socket = socket::options(scope, socket, &listen, host_accepts);
+    let env = text::env(scope, env);
+    let limits = read_limits(scope, limits.given().unwrap_or_default());
+    let admission = || Admission {
+        connections: limits.connections.unwrap_or(CONNECTIONS),
+        per_source: limits.per_source,
+        rate: limits.rate,
+    };
+    let guest_limits = GuestLimits {
+        memory: limits.memory.unwrap_or(MEMORY),
+        cpu: limits.cpu.unwrap_or(CPU),
+        deadline: limits.deadline.unwrap_or(DEADLINE),
+        idle: limits.idle.unwrap_or(IDLE),
+    };
+    let bounds = || Bounds {
+        admission: admission(),
+        deadline: limits.deadline,
+        deadline_of_connections: DEADLINE,
+    };
+    let job = match fit? {
+        Fit::Guest => {
+            let guest = guest::job(scope, guest_keys, env, guest_limits)?;
+            Job::Guest {
+                guest,
+                admission: admission(),
+                fallback: None,
+            }
+        }
+        Fit::GuestOrNative => {
+            let guest = guest::job(scope, guest_keys, env.clone(), guest_limits);
+            let fallback = native::job(scope, native_keys, env, bounds());
+            Job::Guest {
+                guest: guest?,
+                admission: admission(),
+                fallback: Some(fallback?),
+            }
+        }
+        Fit::Native => Job::Native(native::job(scope, native_keys, env, bounds())?),
+    };
+    Some(Trigger {
+        name: name.into_inner().into(),
+        description: description.given(),
+        listen: listen.into_iter().map(Spanned::into_inner).collect(),
+        socket,
+        job,
+    })
+}
+
+fn check_name(scope: &mut Scope<'_>, name: &Spanned<String>) {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !(1..=NAME_MAX).contains(&name.get_ref().len()) || !name.get_ref().bytes().all(fits) {
+        let message = format!("{} cannot be the name of a trigger", quoted(name.get_ref()));
+        scope.problem(&name.span(), message).help(format!(
+            "a name is 1 to {NAME_MAX} letters, digits, `.`, `_` and `-`"
+        ));
+    }
+}
+
+/// The limits that are written.
+struct WrittenLimits {
+    connections: Option<NonZeroU32>,
+    per_source: Option<NonZeroU32>,
+    rate: Option<Rate>,
+    memory: Option<u64>,
+    cpu: Option<Duration>,
+    deadline: Option<Duration>,
+    idle: Option<Duration>,
+}
+
+fn read_limits(scope: &mut Scope<'_>, limits: Limits) -> WrittenLimits {
+    let Limits {
+        connections,
+        per_source,
+        rate: per_time,
+        memory: size,
+        cpu,
+        deadline,
+        idle,
+    } = limits;
+    WrittenLimits {
+        connections: scope.value(connections, limit),
+        per_source: scope.value(per_source, limit),
+        rate: scope.text(per_time, rate),
+        memory: scope.text(size, memory),
+        cpu: scope.text(cpu, time_limit),
+        deadline: scope.text(deadline, time_limit),
+        idle: scope.text(idle, time_limit),
+    }
+}

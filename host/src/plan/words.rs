@@ -1,0 +1,151 @@
+//! The parts of a plan in words, for `describe`.
+
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+use super::{Address, Admission, GuestLimits, Identity, ResourceLimit, rlimit};
+use crate::trigger::printable;
+
+/// Characters shown of a command line: a script is known by how it starts.
+const COMMAND_MAX: usize = 200;
+
+/// One entry of `limit`: `nofile 1024 of 4096`.
+pub(super) fn resource_limit(limit: &ResourceLimit) -> String {
+    let ResourceLimit {
+        resource,
+        soft,
+        hard,
+    } = limit;
+    let (name, in_bytes) = rlimit::name(*resource);
+    let bound = |bound: Option<u64>| match bound {
+        Some(bytes) if in_bytes => Size(bytes).to_string(),
+        Some(number) => number.to_string(),
+        None => "unlimited".to_owned(),
+    };
+    if soft == hard {
+        format!("{name} {}", bound(*soft))
+    } else {
+        format!("{name} {} of {}", bound(*soft), bound(*hard))
+    }
+}
+
+/// The names of variables.
+pub(super) fn variables(env: &[(String, String)]) -> Option<String> {
+    let names: Vec<String> = env.iter().map(|(name, _)| visible(name)).collect();
+    (!names.is_empty()).then(|| format!("env {}", names.join(" ")))
+}
+
+/// A text with nothing in it that is not visible.
+pub(super) fn visible(text: &str) -> String {
+    printable(text, usize::MAX)
+}
+
+/// A command line or another text of any length, cut.
+pub(super) struct Command<'a>(pub &'a str);
+
+impl Display for Command<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(self.0, COMMAND_MAX))
+    }
+}
+
+/// An address and its family.
+pub(super) struct Listen<'a>(pub &'a Address);
+
+impl Display for Listen<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", visible(&self.0.to_string()), self.0.family())
+    }
+}
+
+/// Limits that hold before a handler starts.
+pub(super) struct Door<'a>(pub &'a Admission);
+
+impl Display for Door<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Admission {
+            connections,
+            per_source,
+            rate,
+        } = self.0;
+        write!(f, "{}", Count(connections.get(), "connection"))?;
+        if let Some(per_source) = per_source {
+            write!(f, ", {per_source} a source")?;
+        }
+        if let Some(rate) = rate {
+            match rate.per.as_secs_f64() {
+                1.0 => write!(f, ", {}/s", rate.count)?,
+                60.0 => write!(f, ", {}/m", rate.count)?,
+                3600.0 => write!(f, ", {}/h", rate.count)?,
+                _ => write!(f, ", {}/{}", rate.count, Time(rate.per))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Limits that hold for one instance.
+pub(super) struct Inside<'a>(pub &'a GuestLimits);
+
+impl Display for Inside<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let GuestLimits {
+            memory,
+            cpu,
+            deadline,
+            idle,
+        } = self.0;
+        write!(f, "{} memory, {} cpu, ", Size(*memory), Time(*cpu))?;
+        write!(f, "{} deadline, {} idle", Time(*deadline), Time(*idle))
+    }
+}
+
+/// A user or group.
+pub(super) struct Name<'a, Id>(pub &'a Identity<Id>);
+
+impl<Id: Display> Display for Name<'_, Id> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Identity::Name(name) => f.write_str(&visible(name)),
+            Identity::Number(id) => id.fmt(f),
+        }
+    }
+}
+
+/// A duration as the file writes them.
+pub(super) struct Time(pub Duration);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// Bytes in the largest unit that shows them exactly.
+struct Size(pub u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+            if self.0 >> shift > 0 && self.0.trailing_zeros() >= shift {
+                return write!(f, "{} {unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+/// A number of things.
+pub(super) struct Count<'a>(pub u32, pub &'a str);
+
+impl Display for Count<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}{}",
+            self.0,
+            self.1,
+            if self.0 == 1 { "" } else { "s" }
+        )
+    }
+}

@@ -1,0 +1,334 @@
+//! The trigger file as written: every key that there is, with the shape that TOML gives it and the
+//! place where it stands. What the words in it mean, and which keys go together, is the plan's to
+//! say. Nothing here asks the system anything.
+
+mod diagnostic;
+mod file;
+mod reader;
+mod shape;
+mod source;
+
+use std::sync::Arc;
+
+use toml::Spanned;
+
+pub use diagnostic::{Problem, Problems, did_you_mean, printable, quoted};
+pub use reader::{Field, Key};
+pub use shape::{Entries, NumberOrText, OneOrMany, TextOr};
+pub use source::{Source, Span};
+
+use reader::{Keys, Table};
+
+/// One trigger file.
+#[derive(Clone, Debug)]
+pub struct TriggerFile {
+    /// The text it was read from.
+    pub source: Arc<Source>,
+    /// `[host]`.
+    pub host: Field<Host>,
+    /// `[trigger.NAME]`, in the order of the file.
+    pub triggers: Vec<Trigger>,
+}
+
+/// `[host]`.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// How long a drain may take.
+    pub grace: Field<String>,
+    /// Over all triggers.
+    pub limits: Field<HostLimits>,
+}
+
+/// `limits` in `[host]`.
+#[derive(Clone, Debug, Default)]
+pub struct HostLimits {
+    /// Connections open at once.
+    pub connections: Field<i64>,
+}
+
+/// `[trigger.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// The key of its table.
+    pub name: Spanned<String>,
+    /// For people.
+    pub description: Field<String>,
+    /// Addresses.
+    pub listen: Field<OneOrMany<String>>,
+    /// Options of the sockets.
+    pub socket: Field<Socket>,
+    /// Variables.
+    pub env: Field<Entries<String>>,
+    /// What is let in, and what it may use.
+    pub limits: Field<Limits>,
+    /// The keys that only a guest gives a meaning to.
+    pub guest: GuestKeys,
+    /// The keys that only a native job gives a meaning to.
+    pub native: NativeKeys,
+    /// Whether there were other keys: what seems to be missing may only be misspelt.
+    pub has_unknown_keys: bool,
+}
+
+/// The keys of `[trigger.NAME]` that only a guest gives a meaning to.
+#[derive(Clone, Debug)]
+pub struct GuestKeys {
+    /// The handler: path of a guest.
+    pub wasm: Field<String>,
+    /// Arguments.
+    pub args: Field<Vec<Spanned<String>>>,
+    /// Directories by where the guest sees them.
+    pub dirs: Field<Entries<TextOr<Dir>>>,
+}
+
+/// The keys of `[trigger.NAME]` that only a native job gives a meaning to.
+#[derive(Clone, Debug)]
+pub struct NativeKeys {
+    /// The handler: a command line, or the words of one.
+    pub exec: Field<OneOrMany<String>>,
+    /// The handler: a script for /bin/sh.
+    pub script: Field<String>,
+    /// Whether the host accepts.
+    pub accept: Field<bool>,
+    /// A user by name or number.
+    pub setuid: Field<NumberOrText>,
+    /// A group by name or number.
+    pub setgid: Field<NumberOrText>,
+    /// Supplementary groups by name or number.
+    pub groups: Field<Vec<Spanned<NumberOrText>>>,
+    /// A path.
+    pub chdir: Field<String>,
+    /// A path.
+    pub chroot: Field<String>,
+    /// Octal digits.
+    pub umask: Field<String>,
+    /// From -20 to 19.
+    pub nice: Field<i64>,
+    /// Resources by name; soft and hard limit, or one for both.
+    pub limit: Field<Entries<OneOrMany<NumberOrText>>>,
+    /// Processes at once.
+    pub instances: Field<i64>,
+    /// A signal by name or number.
+    pub kill_signal: Field<NumberOrText>,
+    /// A duration.
+    pub kill_timeout: Field<String>,
+    /// How often a job may start.
+    pub respawn: Field<TextOr<Respawn>>,
+}
+
+/// `[trigger.NAME.socket]`.
+#[derive(Clone, Debug, Default)]
+pub struct Socket {
+    /// Connections that wait in the kernel.
+    pub backlog: Field<i64>,
+    /// `TCP_NODELAY`.
+    pub nodelay: Field<bool>,
+    /// `SO_KEEPALIVE`.
+    pub keepalive: Field<bool>,
+    /// Octal digits.
+    pub mode: Field<String>,
+    /// A user by name or number.
+    pub owner: Field<NumberOrText>,
+    /// A group by name or number.
+    pub group: Field<NumberOrText>,
+}
+
+/// `limits` of a trigger.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Open at once.
+    pub connections: Field<i64>,
+    /// Open at once from one source.
+    pub per_source: Field<i64>,
+    /// Accepted per time.
+    pub rate: Field<String>,
+    /// A size.
+    pub memory: Field<String>,
+    /// A duration.
+    pub cpu: Field<String>,
+    /// A duration.
+    pub deadline: Field<String>,
+    /// A duration.
+    pub idle: Field<String>,
+}
+
+/// One of `dirs`, written in full.
+#[derive(Clone, Debug, Default)]
+pub struct Dir {
+    /// Of the host.
+    pub path: Field<String>,
+    /// `ro` or `rw`.
+    pub access: Field<String>,
+}
+
+/// `respawn`, written in full.
+#[derive(Clone, Debug, Default)]
+pub struct Respawn {
+    /// Starts.
+    pub limit: Field<i64>,
+    /// Within this duration.
+    pub interval: Field<String>,
+}
+
+impl Keys for Host {
+    const ELSEWHERE: &'static [(&'static str, &'static str)] =
+        &[("connections", "limits.connections")];
+
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            grace: table.take("grace", r#"a duration such as "30s""#),
+            limits: table.take("limits", "a table such as { connections = 10000 }"),
+        }
+    }
+}
+
+impl Keys for HostLimits {
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            connections: table.take("connections", "an integer"),
+        }
+    }
+}
+
+impl Keys for Trigger {
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
+        ("address", "listen"),
+        ("port", "listen"),
+        ("bind", "listen"),
+        ("guest", "wasm"),
+        ("module", "wasm"),
+        ("component", "wasm"),
+        ("command", "exec"),
+        ("server", "exec"),
+        ("argv", "args"),
+        ("server_args", "args"),
+        ("environment", "env"),
+        ("preopens", "dirs"),
+        ("mounts", "dirs"),
+        ("user", "setuid"),
+        ("group", "setgid"),
+        ("cwd", "chdir"),
+        ("working_directory", "chdir"),
+        ("root", "chroot"),
+        ("rlimit", "limit"),
+        ("rlimits", "limit"),
+        ("connections", "limits.connections"),
+        ("max_connections", "limits.connections"),
+        ("per_source", "limits.per_source"),
+        ("rate", "limits.rate"),
+        ("cps", "limits.rate"),
+        ("memory", "limits.memory"),
+        ("cpu", "limits.cpu"),
+        ("deadline", "limits.deadline"),
+        ("timeout", "limits.deadline"),
+        ("idle", "limits.idle"),
+        ("backlog", "socket.backlog"),
+        ("nodelay", "socket.nodelay"),
+        ("keepalive", "socket.keepalive"),
+        ("mode", "socket.mode"),
+        ("owner", "socket.owner"),
+    ];
+
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            // Whoever reads the table of all triggers knows the name, and puts it here.
+            name: Spanned::new(0..0, String::new()),
+            description: table.take("description", "a string"),
+            listen: table.take("listen", "a string or a list of strings"),
+            socket: table.take("socket", "a table"),
+            env: table.take("env", r#"a table such as { NAME = "value" }"#),
+            limits: table.take("limits", "a table such as { connections = 100 }"),
+            guest: GuestKeys::ask(table),
+            native: NativeKeys::ask(table),
+            has_unknown_keys: table.finish(),
+        }
+    }
+}
+
+impl Keys for GuestKeys {
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            wasm: table.take("wasm", "the path of a wasm file"),
+            args: table.take("args", "a list of strings"),
+            dirs: table.take("dirs", r#"a table such as { "/data" = "data" }"#),
+        }
+    }
+}
+
+impl Keys for NativeKeys {
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            exec: table.take("exec", "a string or a list of strings"),
+            script: table.take("script", "a string"),
+            accept: table.take("accept", "a boolean"),
+            setuid: table.take("setuid", "the name or number of a user"),
+            setgid: table.take("setgid", "the name or number of a group"),
+            groups: table.take("groups", "a list of names or numbers of groups"),
+            chdir: table.take("chdir", "a path"),
+            chroot: table.take("chroot", "a path"),
+            umask: table.take("umask", r#"a string of octal digits such as "022""#),
+            nice: table.take("nice", "an integer"),
+            limit: table.take("limit", "a table such as { nofile = 1024 }"),
+            instances: table.take("instances", "an integer"),
+            kill_signal: table.take("kill_signal", r#"a signal such as "TERM" or 15"#),
+            kill_timeout: table.take("kill_timeout", r#"a duration such as "5s""#),
+            respawn: table.take(
+                "respawn",
+                r#""unlimited" or a table such as { limit = 10, interval = "5s" }"#,
+            ),
+        }
+    }
+}
+
+impl Keys for Socket {
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[("user", "owner")];
+
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            backlog: table.take("backlog", "an integer"),
+            nodelay: table.take("nodelay", "a boolean"),
+            keepalive: table.take("keepalive", "a boolean"),
+            mode: table.take("mode", r#"a string of octal digits such as "0660""#),
+            owner: table.take("owner", "the name or number of a user"),
+            group: table.take("group", "the name or number of a group"),
+        }
+    }
+}
+
+impl Keys for Limits {
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
+        ("timeout", "deadline"),
+        ("nofile", "limit.nofile"),
+        ("nproc", "limit.nproc"),
+        ("as", "limit.as"),
+    ];
+
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            connections: table.take("connections", "an integer"),
+            per_source: table.take("per_source", "an integer"),
+            rate: table.take("rate", r#"a rate such as "50/s""#),
+            memory: table.take("memory", r#"a size such as "64MiB""#),
+            cpu: table.take("cpu", r#"a duration such as "10s""#),
+            deadline: table.take("deadline", r#"a duration such as "1h""#),
+            idle: table.take("idle", r#"a duration such as "5m""#),
+        }
+    }
+}
+
+impl Keys for Dir {
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            path: table.take("path", "a string"),
+            access: table.take("access", r#""ro" or "rw""#),
+        }
+    }
+}
+
+impl Keys for Respawn {
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            limit: table.take("limit", "an integer"),
+            interval: table.take("interval", r#"a duration such as "5s""#),
+        }
+    }
+}
