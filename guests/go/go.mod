@@ -1,0 +1,3 @@
+module portcullis/guests/go
+
+go 1.24
