@@ -1,0 +1,340 @@
+//! A plain executable as the handler: `load` refuses what cannot work, `run` serves one accepted
+//! connection with one process (inetd's nowait), `serve` gives a job its listener (Upstart's way).
+//! Processes come from the spawner; what this room adds is what a job finds, and how it ends.
+
+mod identity;
+mod output;
+mod program;
+mod respawn;
+mod serve;
+
+use std::ffi::CString;
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::{sleep, timeout};
+
+use crate::connection::Local;
+use crate::outcome::Outcome;
+use crate::plan::{NativeJob, NativeStyle, Respawn};
+use crate::preopen::{self, guest::Style};
+use crate::spawner::{self, Ended, Process, Program, Setup, SpawnError};
+
+use output::Output;
+use respawn::Failures;
+pub use serve::Watch;
+
+/// Names and values that describe one start; the last of a name counts.
+pub type Facts = Vec<(String, String)>;
+
+/// Why a job cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No such user.
+    #[error("user {0}: no such user")]
+    NoUser(String),
+    /// No such group.
+    #[error("group {0}: no such group")]
+    NoGroup(String),
+    /// A user by number whose group nobody knows.
+    #[error("user {0} is in no user database, so its group is unknown: give setgid")]
+    NoPrimaryGroup(u32),
+    /// Only root can do what is asked.
+    #[error("{what}: only root can do that, and the host runs as user {user}")]
+    NotRoot {
+        /// The key and its value.
+        what: String,
+        /// The host's effective user.
+        user: u32,
+    },
+    /// A user or group could not be looked up.
+    #[error("look up {0}: {1}")]
+    Lookup(String, io::Error),
+    /// A program, a folder or a root that is not as it has to be.
+    #[error("{what} {path}: {why}")]
+    Path {
+        /// Which key.
+        what: &'static str,
+        /// As it is in the host.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A program without a `/` that is in no folder of PATH.
+    #[error("{program}: not found in PATH ({path})")]
+    NotInPath {
+        /// The program.
+        program: String,
+        /// The folders that were searched.
+        path: String,
+    },
+    /// No program at all.
+    #[error("there is no program to start")]
+    NoProgram,
+    /// A 0 byte in an argument, a variable or a path.
+    #[error("{0:?} contains a 0 byte")]
+    Nul(String),
+    /// More than a start can carry.
+    #[error("its arguments and environment take {0} bytes, {max} at most", max = spawner::MAX_ARGUMENTS - RESERVE)]
+    TooLarge(usize),
+    /// A resource that this system does not limit.
+    #[error("limit: this system does not limit {0}")]
+    Limit(String),
+}
+
+/// Bytes kept for what the host adds to the environment at a start.
+const RESERVE: usize = 4096;
+
+/// A native job that is ready: every name is looked up, the program found.
+#[derive(Debug)]
+pub struct Exec {
+    name: Arc<str>,
+    path: CString,
+    argv: Vec<CString>,
+    /// Of the trigger file, after what the host hands on of its own.
+    env: Facts,
+    setup: Setup,
+    instances: NonZeroU32,
+    respawn: Respawn,
+    failures: Mutex<Failures>,
+    deadline: Option<Duration>,
+    kill_signal: Signal,
+    kill_timeout: Duration,
+    null: OwnedFd,
+    spawner: spawner::Handle,
+}
+
+impl Exec {
+    /// Looks up every name and checks every path, so that a job that cannot start is refused here and
+    /// not at its first connection.
+    ///
+    /// # Errors
+    /// What the trigger file's author has to mend.
+    pub fn load(job: &NativeJob, name: &str, spawner: &spawner::Handle) -> Result<Self, LoadError> {
+        let mut env: Facts = ["PATH", "TERM"]
+            .into_iter()
+            .filter_map(|key| Some((key.to_owned(), std::env::var(key).ok()?)))
+            .collect();
+        env.extend(job.env.iter().cloned());
+        let setup = identity::setup(job)?;
+        let path = program::find(job, &env)?;
+        let argv = job
+            .argv
+            .iter()
+            .map(|argument| text(argument))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (instances, respawn) = match &job.style {
+            NativeStyle::Listener { instances, respawn } => (*instances, *respawn),
+            // The host accepts and its permits bound it: nothing below looks at these.
+            NativeStyle::Connection(_) => (
+                NonZeroU32::MIN,
+                Respawn {
+                    limit: None,
+                    interval: Duration::ZERO,
+                },
+            ),
+        };
+        let null = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(|error| LoadError::Path {
+                what: "open",
+                path: "/dev/null".to_owned(),
+                why: error.to_string(),
+            })?;
+        let exec = Self {
+            name: name.into(),
+            path,
+            argv,
+            env,
+            setup,
+            instances,
+            respawn,
+            failures: Mutex::default(),
+            deadline: job.deadline,
+            kill_signal: job.kill_signal,
+            kill_timeout: job.kill_timeout,
+            null: null.into(),
+            spawner: spawner.clone(),
+        };
+        let program = exec.program(&[], false)?;
+        let size = size(&program);
+        if size > spawner::MAX_ARGUMENTS - RESERVE {
+            return Err(LoadError::TooLarge(size));
+        }
+        Ok(exec)
+    }
+
+    /// What its processes are told when their connections arrive at `local`, beside the variables
+    /// of its trigger and its descriptors.
+    pub fn facts(&self, local: &Local) -> preopen::env::Facts {
+        preopen::env::Facts::new(&self.name, &[], Style::Stdio, local)
+    }
+
+    /// How long one process may take.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// The program that is started, in the job's root.
+    pub fn path(&self) -> &std::path::Path {
+        std::path::Path::new(std::ffi::OsStr::from_bytes(self.path.as_bytes()))
+    }
+
+    /// Serves one connection with one process: its stdin, stdout and descriptor 3. `facts` are what the host
+    /// knows of the connection. When `stop` resolves first, the process group is ended, and that is the outcome.
+    pub async fn run(
+        &self,
+        connection: OwnedFd,
+        facts: &[(String, String)],
+        id: u64,
+        stop: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        // An accepted socket has an open file description of its own: nobody else is surprised.
+        if let Err(error) = rustix::io::ioctl_fionbio(&connection, false) {
+            return Outcome::Failed(format!("set the connection to blocking: {error}"));
+        }
+        let started = async {
+            let program = self.program(facts, false).map_err(|e| e.to_string())?;
+            let (errors, stderr) =
+                Output::pipe("stderr").map_err(|e| format!("make a pipe: {e}"))?;
+            let socket = connection.as_fd();
+            let process = self
+                .start(&program, [socket, socket, stderr.as_fd(), socket])
+                .await?;
+            Ok::<_, String>((process, errors))
+        };
+        let started = started.await;
+        // The job has it now; held here, the client would not see the end of its output.
+        drop(connection);
+        match started {
+            Ok((process, errors)) => self.attend(process, vec![errors], id, stop).await,
+            Err(why) => Outcome::Failed(why),
+        }
+    }
+
+    async fn start(
+        &self,
+        program: &Program,
+        descriptors: [BorrowedFd<'_>; 4],
+    ) -> Result<Process, String> {
+        let started = self.spawner.spawn(program, &self.setup, descriptors).await;
+        started.map_err(|error: SpawnError| format!("start {error}"))
+    }
+
+    /// Logs what a process writes, until it has ended by itself or by `stop`.
+    async fn attend(
+        &self,
+        mut process: Process,
+        mut outputs: Vec<Output>,
+        id: u64,
+        stop: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        let outcome = {
+            let logged = output::log_all(&mut outputs, &self.name, id);
+            let ended = self.until_ended(&mut process, stop);
+            tokio::pin!(ended);
+            tokio::select! {
+                outcome = &mut ended => outcome,
+                // All outputs are closed, which is not an end yet.
+                () = logged => ended.await,
+            }
+        };
+        // What it wrote last. What it left behind may hold the pipe open, and is not waited for.
+        for output in &mut outputs {
+            output.log_rest(&self.name, id);
+        }
+        outcome
+    }
+
+    async fn until_ended(
+        &self,
+        process: &mut Process,
+        stop: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        tokio::select! {
+            ended = process.wait() => outcome(ended),
+            outcome = stop => {
+                self.end(process).await;
+                outcome
+            }
+        }
+    }
+
+    /// `kill_signal` to the process group, KILL after `kill_timeout`; returns when it is reaped.
+    async fn end(&self, process: &mut Process) {
+        // An error means that the spawner is gone and the process with it, which `wait` tells.
+        let _ = process.signal(self.kill_signal as i32).await;
+        if timeout(self.kill_timeout, process.wait()).await.is_err() {
+            let _ = process.signal(Signal::SIGKILL as i32).await;
+            let _ = process.wait().await;
+        }
+    }
+
+    /// The job's own deadline; never, when it has none.
+    async fn deadline(&self) -> Outcome {
+        match self.deadline {
+            Some(deadline) => sleep(deadline).await,
+            None => std::future::pending().await,
+        }
+        Outcome::Deadline
+    }
+
+    /// `listener`: descriptor 3 is the listener, and the job accepts.
+    fn program(&self, facts: &[(String, String)], listener: bool) -> Result<Program, LoadError> {
+        let mut env: Vec<(&str, &str)> = Vec::with_capacity(self.env.len() + facts.len() + 4);
+        let upstart = listener.then_some(("UPSTART_FDS", "3"));
+        let systemd = [
+            ("LISTEN_FDS", "1"),
+            ("LISTEN_PID", ""),
+            ("LISTEN_FDNAMES", &*self.name),
+        ];
+        let given = self
+            .env
+            .iter()
+            .chain(facts)
+            .map(|(key, value)| (key.as_str(), value.as_str()));
+        for (key, value) in given.chain(upstart).chain(systemd) {
+            match env.iter_mut().find(|(known, _)| *known == key) {
+                Some(known) => known.1 = value,
+                None => env.push((key, value)),
+            }
+        }
+        let env = env
+            .into_iter()
+            .map(|(key, value)| text(&format!("{key}={value}")));
+        Ok(Program {
+            path: self.path.clone(),
+            argv: self.argv.clone(),
+            env: env.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn outcome(ended: Result<Ended, SpawnError>) -> Outcome {
+    match ended {
+        Ok(Ended::Exited(0)) => Outcome::Done,
+        Ok(Ended::Exited(status)) => Outcome::Exit(status),
+        Ok(Ended::Signalled(signal)) => Outcome::Signal(signal),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+fn size(program: &Program) -> usize {
+    program
+        .argv
+        .iter()
+        .chain(&program.env)
+        .map(|s| s.as_bytes_with_nul().len() + 8)
+        .sum()
+}
+
+fn text(text: &str) -> Result<CString, LoadError> {
+    CString::new(text).map_err(|_| LoadError::Nul(text.to_owned()))
+}

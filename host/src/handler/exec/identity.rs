@@ -1,0 +1,133 @@
+//! Who a job runs as, and the rest of its setup, with every name turned into a number: user
+//! databases can be slow or gone when a connection comes, and the spawner looks nothing up.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist};
+
+use super::{LoadError, program, text};
+use crate::plan::{Identity, NativeJob};
+use crate::spawner::{Limit, Setup};
+
+/// The setup of a job's processes.
+pub(super) fn setup(job: &NativeJob) -> Result<Setup, LoadError> {
+    if let Some(root) = &job.chroot {
+        program::check_folder(Path::new("/"), root, "chroot")?;
+        only_root(true, || format!("chroot {}", root.display()))?;
+    }
+    program::check_folder(program::root(job), &job.chdir, "chdir")?;
+    let user = job.setuid.as_ref().map(user).transpose()?;
+    let gid = match (&job.setgid, &user) {
+        (Some(wanted), _) => Some(group(wanted)?),
+        (None, Some(user)) => Some(
+            user.group
+                .ok_or(LoadError::NoPrimaryGroup(user.uid.as_raw()))?,
+        ),
+        (None, None) => None,
+    };
+    let groups = match (&job.groups, &user, gid) {
+        (Some(wanted), ..) => Some(wanted.iter().map(group).collect::<Result<Vec<_>, _>>()?),
+        // As initgroups has it. One that only has a number is in no group but its own.
+        (None, Some(user), Some(gid)) => Some(match &user.name {
+            Some(name) => getgrouplist(name, gid).map_err(|error| {
+                LoadError::Lookup(format!("the groups of {name:?}"), error.into())
+            })?,
+            None => vec![gid],
+        }),
+        (None, ..) => None,
+    };
+    let root = geteuid().is_root();
+    let uid = user.map(|user| user.uid);
+    only_root(uid.is_some_and(|uid| uid != geteuid()), || {
+        format!("setuid {}", shown(uid))
+    })?;
+    only_root(gid.is_some_and(|gid| gid != getegid()), || {
+        format!("setgid {}", shown(gid))
+    })?;
+    only_root(job.groups.is_some(), || "groups".to_owned())?;
+    Ok(Setup {
+        limits: limits(job)?,
+        umask: job.umask,
+        nice: job.nice,
+        chroot: job.chroot.as_deref().map(path).transpose()?,
+        chdir: path(&job.chdir)?,
+        // Without root the ids are those the host has already, and may not even be set to themselves.
+        groups: groups
+            .filter(|_| root)
+            .map(|g| g.into_iter().map(Gid::as_raw).collect()),
+        gid: gid.filter(|_| root).map(Gid::as_raw),
+        uid: uid.filter(|_| root).map(Uid::as_raw),
+    })
+}
+
+struct KnownUser {
+    uid: Uid,
+    /// `None`: in no user database.
+    name: Option<CString>,
+    group: Option<Gid>,
+}
+
+fn user(wanted: &Identity<Uid>) -> Result<KnownUser, LoadError> {
+    let (found, shown) = match wanted {
+        Identity::Name(name) => (User::from_name(name), name.clone()),
+        Identity::Number(uid) => (User::from_uid(*uid), uid.to_string()),
+    };
+    let found = found.map_err(|error| LoadError::Lookup(format!("user {shown}"), error.into()))?;
+    match (found, wanted) {
+        (Some(user), _) => Ok(KnownUser {
+            uid: user.uid,
+            name: Some(text(&user.name)?),
+            group: Some(user.gid),
+        }),
+        (None, Identity::Number(uid)) => Ok(KnownUser {
+            uid: *uid,
+            name: None,
+            group: None,
+        }),
+        (None, Identity::Name(name)) => Err(LoadError::NoUser(name.clone())),
+    }
+}
+
+fn group(wanted: &Identity<Gid>) -> Result<Gid, LoadError> {
+    match wanted {
+        Identity::Number(gid) => Ok(*gid),
+        Identity::Name(name) => match Group::from_name(name) {
+            Ok(Some(group)) => Ok(group.gid),
+            Ok(None) => Err(LoadError::NoGroup(name.clone())),
+            Err(error) => Err(LoadError::Lookup(
+                format!("group {name}"),
+                io::Error::from(error),
+            )),
+        },
+    }
+}
+
+fn only_root(wanted: bool, what: impl FnOnce() -> String) -> Result<(), LoadError> {
+    if wanted && !geteuid().is_root() {
+        return Err(LoadError::NotRoot {
+            what: what(),
+            user: geteuid().as_raw(),
+        });
+    }
+    Ok(())
+}
+
+fn shown(id: Option<impl ToString>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
+}
+
+fn limits(job: &NativeJob) -> Result<Vec<Limit>, LoadError> {
+    let each = job.limit.iter().map(|limit| {
+        Limit::new(limit.resource, limit.soft, limit.hard)
+            .ok_or_else(|| LoadError::Limit(format!("{:?}", limit.resource)))
+    });
+    each.collect()
+}
+
+fn path(path: &Path) -> Result<CString, LoadError> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| LoadError::Nul(path.display().to_string()))
+}

@@ -1,0 +1,191 @@
+//! Listener style: the job gets the listening socket and accepts for itself, as under Upstart. The host
+//! waits for a connection, starts the job for it, and looks at the queue when the job has ended.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Exec, Facts, Output};
+use crate::outcome::Outcome;
+use crate::queue::{Queue, Verdict};
+
+/// What is told of the runs on a listener while they are served.
+pub trait Watch: Send + Sync + 'static {
+    /// The id of the run that is about to start.
+    fn next_id(&self) -> u64;
+    /// Its process runs.
+    fn started(&self, id: u64, pid: i32);
+    /// It has ended, `ran` after it was asked for, or could not start (`Outcome::Failed`). `verdict`
+    /// tells whether it took the connection it was started for.
+    fn ended(&self, id: u64, outcome: &Outcome, verdict: Verdict, ran: Duration);
+    /// It has failed too often; nothing is started for this long.
+    fn paused(&self, pause: Duration);
+}
+
+/// A run that is over.
+struct Run {
+    id: u64,
+    outcome: Outcome,
+    ran: Duration,
+}
+
+impl Exec {
+    /// Starts the job for the connections of one listener, up to `instances` processes at once, until `close`
+    /// resolves; then starts no more and returns when the last process has ended. `stop` ends those
+    /// that still run when it becomes an outcome, e.g. when the grace of a drain is over. `facts` describe
+    /// the listener. Dropped, it kills what runs.
+    ///
+    /// A failure, for the respawn limit, is a run that could not start, and one that ended badly, or was
+    /// never to be rid of its connection, without having accepted. A run that accepted is none, whatever
+    /// its status: otherwise a client could pause the trigger for all others by making the job fail. Nor is one
+    /// that succeeds without accepting: each such run has its connection closed, so it cannot spin.
+    ///
+    /// # Errors
+    /// When the listener cannot be watched.
+    pub async fn serve(
+        self: &Arc<Self>,
+        listener: BorrowedFd<'_>,
+        facts: Facts,
+        watch: Arc<impl Watch>,
+        close: impl Future<Output = ()>,
+        stop: watch::Receiver<Option<Outcome>>,
+    ) -> io::Result<()> {
+        // Jobs share the open file description, and expect it to block; the host only polls it.
+        rustix::io::ioctl_fionbio(listener, false)?;
+        let mut queue = Queue::new(listener)?;
+        let arrivals = register(listener)?;
+        let listener = Arc::new(listener.try_clone_to_owned()?);
+        let facts = Arc::new(facts);
+        let mut runs: JoinSet<Run> = JoinSet::new();
+        tokio::pin!(close);
+        let mut closed = false;
+        loop {
+            let room = !closed && runs.len() < self.instances.get() as usize;
+            tokio::select! {
+                biased;
+                () = &mut close, if !closed => closed = true,
+                Some(ended) = runs.join_next() => {
+                    // A run that panicked or was cancelled dropped its process, which kills it.
+                    let run = ended.unwrap_or_else(|error| Run {
+                        id: 0,
+                        outcome: Outcome::Failed(error.to_string()),
+                        ran: Duration::ZERO,
+                    });
+                    self.settle(&mut queue, runs.len(), &run, &*watch);
+                }
+                ready = self.next(&arrivals, &mut queue), if room => {
+                    ready?;
+                    let (exec, listener) = (Arc::clone(self), Arc::clone(&listener));
+                    let (facts, watch) = (Arc::clone(&facts), Arc::clone(&watch));
+                    let stop = stop.clone();
+                    runs.spawn(async move { exec.one_run(&listener, &facts, &*watch, stop).await });
+                }
+                else => return Ok(()),
+            }
+            if closed && runs.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Resolves when a connection waits for which no run has been started, and the job is not paused. That
+    /// connection is then booked.
+    async fn next(&self, arrivals: &AsyncFd<BorrowedFd<'_>>, queue: &mut Queue) -> io::Result<()> {
+        loop {
+            // Not `while let`: the lock would be held while this sleeps.
+            let paused = self.failures().paused_until(Instant::now());
+            if let Some(until) = paused {
+                sleep_until(until).await;
+            }
+            if queue.book() {
+                return Ok(());
+            }
+            // Every arrival makes the listener ready anew, even when others wait there already.
+            arrivals.readable().await?.clear_ready();
+        }
+    }
+
+    fn settle(&self, queue: &mut Queue, others: usize, run: &Run, watch: &impl Watch) {
+        let verdict = queue.settle(others);
+        watch.ended(run.id, &run.outcome, verdict, run.ran);
+        let failed = match (&run.outcome, verdict) {
+            (Outcome::Failed(_), _) | (_, Verdict::Left { closed: 0 }) => true,
+            (_, Verdict::Taken) | (Outcome::Done, _) => false,
+            _ => true,
+        };
+        if failed && let Some(pause) = self.failures().note(self.respawn, Instant::now()) {
+            watch.paused(pause);
+        }
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, super::Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn one_run(
+        &self,
+        listener: &OwnedFd,
+        facts: &Facts,
+        watch: &impl Watch,
+        mut stop: watch::Receiver<Option<Outcome>>,
+    ) -> Run {
+        let id = watch.next_id();
+        let begun = Instant::now();
+        let started = async {
+            let program = self.program(facts, true).map_err(|e| e.to_string())?;
+            let pipe = |stream| Output::pipe(stream).map_err(|e| format!("make a pipe: {e}"));
+            let ((output, stdout), (errors, stderr)) = (pipe("stdout")?, pipe("stderr")?);
+            let descriptors = [
+                self.null.as_fd(),
+                stdout.as_fd(),
+                stderr.as_fd(),
+                listener.as_fd(),
+            ];
+            let process = self.start(&program, descriptors).await?;
+            Ok::<_, String>((process, vec![output, errors]))
+        };
+        let outcome = match started.await {
+            Ok((process, outputs)) => {
+                watch.started(id, process.pid());
+                let stopped = async {
+                    match stop
+                        .wait_for(Option::is_some)
+                        .await
+                        .map(|outcome| outcome.clone())
+                    {
+                        Ok(Some(outcome)) => outcome,
+                        // Nobody is left who could stop it.
+                        _ => std::future::pending().await,
+                    }
+                };
+                let stop = async {
+                    tokio::select! {
+                        outcome = stopped => outcome,
+                        outcome = self.deadline() => outcome,
+                    }
+                };
+                self.attend(process, outputs, id, stop).await
+            }
+            Err(why) => Outcome::Failed(why),
+        };
+        Run {
+            id,
+            outcome,
+            ran: begun.elapsed(),
+        }
+    }
+}
+
+fn register(listener: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    #[allow(unsafe_code, reason = "tokio asks for I/O safety by promise")]
+    // SAFETY: the borrow keeps the descriptor open and in place for as long as it is registered.
+    let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+    registered.map_err(Into::into)
+}

@@ -1,0 +1,172 @@
+//! The spawner: a small process, forked from the host before it has threads, mappings or sockets,
+//! that starts, signals and reaps every native job. Fork in a host with 60,000 mappings takes a
+//! tenth of a second; here a start takes the same time whatever the host holds. It also owns every
+//! process id, so none is ever stale, and it ends all that runs when the host's end of its socket
+//! closes, however the host died. Figures and reasons: docs/native-spawn.md.
+
+mod child;
+mod handle;
+mod keeper;
+mod message;
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::sys::resource::Resource;
+use nix::unistd::{ForkResult, Pid, fork};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+use serde::{Deserialize, Serialize};
+
+pub use handle::{Handle, Process, SpawnError};
+pub use message::{Ended, Stage};
+
+/// Bytes that the argv and the environment of one process may take together, with 8 more for each
+/// string. Less than what exec takes (a string 128 KiB, all of them 2 MiB), so that a request
+/// always fits in one packet of the spawner's socket, whose buffer `net.core.wmem_max` caps.
+pub const MAX_ARGUMENTS: usize = 128 * 1024;
+
+/// What is executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Absolute, in the job's root: nothing is searched when a process starts.
+    pub path: CString,
+    /// The program's own name first.
+    pub argv: Vec<CString>,
+    /// `NAME=value` each. An entry that is exactly `LISTEN_PID=` gets the id of the process.
+    pub env: Vec<CString>,
+}
+
+/// How a process is set up between its birth and its exec, in the order of the fields, after it
+/// has become the leader of a new session. Ids are numbers: nothing is looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Resource limits.
+    pub limits: Vec<Limit>,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// The nice value itself, not an increment; `None`: the host's.
+    pub nice: Option<i32>,
+    /// The new root.
+    pub chroot: Option<CString>,
+    /// The working directory, in the new root.
+    pub chdir: CString,
+    /// Supplementary groups; `None`: the host's.
+    pub groups: Option<Vec<u32>>,
+    /// Real, effective and saved group; `None`: the host's.
+    pub gid: Option<u32>,
+    /// Real, effective and saved user; `None`: the host's.
+    pub uid: Option<u32>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            limits: Vec::new(),
+            umask: 0o022,
+            nice: None,
+            chroot: None,
+            chdir: c"/".to_owned(),
+            groups: None,
+            gid: None,
+            uid: None,
+        }
+    }
+}
+
+/// One resource limit, in the units of setrlimit(2); `u64::MAX` is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    resource: u8,
+    soft: u64,
+    hard: u64,
+}
+
+/// What a limit's number stands for: an index, because the kernel's own numbers have no way back
+/// to `Resource`.
+const RESOURCES: [Resource; 16] = [
+    Resource::RLIMIT_AS,
+    Resource::RLIMIT_CORE,
+    Resource::RLIMIT_CPU,
+    Resource::RLIMIT_DATA,
+    Resource::RLIMIT_FSIZE,
+    Resource::RLIMIT_LOCKS,
+    Resource::RLIMIT_MEMLOCK,
+    Resource::RLIMIT_MSGQUEUE,
+    Resource::RLIMIT_NICE,
+    Resource::RLIMIT_NOFILE,
+    Resource::RLIMIT_NPROC,
+    Resource::RLIMIT_RSS,
+    Resource::RLIMIT_RTPRIO,
+    Resource::RLIMIT_RTTIME,
+    Resource::RLIMIT_SIGPENDING,
+    Resource::RLIMIT_STACK,
+];
+
+impl Limit {
+    /// `None` for a resource that this system does not limit; a bound of `None` is unlimited.
+    pub fn new(resource: Resource, soft: Option<u64>, hard: Option<u64>) -> Option<Self> {
+        let resource = RESOURCES.iter().position(|r| *r == resource)?;
+        Some(Self {
+            resource: u8::try_from(resource).ok()?,
+            soft: soft.unwrap_or(u64::MAX),
+            hard: hard.unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// A spawner that runs, before the host has a runtime to talk to it with.
+#[derive(Debug)]
+pub struct Spawner {
+    socket: OwnedFd,
+    pid: Pid,
+}
+
+impl Spawner {
+    /// Forks the spawner. To be called at the very start of `main`: it is refused when this process
+    /// already has a second thread, for the child of a fork would then find locks that nobody opens.
+    ///
+    /// # Errors
+    /// When the process has threads, or the system gives no process or no socket.
+    pub fn start() -> io::Result<Self> {
+        let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+        if threads > 1 {
+            return Err(io::Error::other(format!(
+                "the spawner must be forked before there are threads; there are {threads}"
+            )));
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        for end in [&ours, &theirs] {
+            // Room for many requests at once; the kernel gives what `net.core.wmem_max` allows.
+            sockopt::set_socket_send_buffer_size(end, 4 << 20)?;
+        }
+        #[allow(unsafe_code, reason = "the spawner is a fork of the host")]
+        // SAFETY: this process has one thread, so the child inherits no lock held by another.
+        let forked = unsafe { fork() }?;
+        match forked {
+            ForkResult::Child => {
+                drop(ours);
+                keeper::main(theirs)
+            }
+            ForkResult::Parent { child } => Ok(Self {
+                socket: ours,
+                pid: child,
+            }),
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Binds the spawner to the runtime of the caller, on which one task then reads its reports. The
+    /// handle may be used from any runtime; when its last copy is dropped, the spawner ends.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket.
+    pub fn connect(self) -> io::Result<Handle> {
+        Handle::new(self.socket, self.pid)
+    }
+}
