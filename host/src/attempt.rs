@@ -1,0 +1,122 @@
+//! `portcullis try`: one instance with the terminal as its connection. A socket pair stands between
+//! the two, so the guest runs exactly as it will when it serves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::io::{AsyncWriteExt as _, copy, stdin, stdout};
+use tokio::net::UnixStream;
+
+use crate::connection::{Connection, Local, Peer, Stream};
+use crate::engine::{Engine, Pool};
+use crate::handler::Handler;
+use crate::limits::Permits;
+use crate::meter::Meter;
+use crate::outcome::Outcome;
+use crate::plan::{Access, Dir, GuestJob, GuestLimits};
+use crate::shutdown::Shutdown;
+
+/// A person at a terminal thinks for longer than a client does.
+const LIMITS: GuestLimits = GuestLimits {
+    memory: 1 << 30,
+    cpu: Duration::from_secs(3600),
+    deadline: Duration::from_secs(24 * 3600),
+    idle: Duration::from_secs(24 * 3600),
+};
+
+/// What to try, and with what.
+#[derive(Debug)]
+pub struct Attempt {
+    pub guest: PathBuf,
+    pub args: Vec<String>,
+    pub env: Vec<(String, String)>,
+    /// Folders as the guest sees them, and where they are.
+    pub dirs: Vec<(String, PathBuf)>,
+}
+
+impl Attempt {
+    /// Loads the guest.
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub fn load(self) -> anyhow::Result<Loaded> {
+        let Self {
+            guest,
+            args,
+            env,
+            dirs,
+        } = self;
+        let dirs = dirs
+            .into_iter()
+            .map(|(guest, host)| Dir {
+                guest,
+                host,
+                access: Access::ReadOnly,
+            })
+            .collect();
+        let engine = Engine::new(Pool {
+            instances: 1,
+            memory: LIMITS.memory,
+        })?;
+        let path = guest.display().to_string();
+        let job = GuestJob {
+            path: guest,
+            args,
+            env,
+            dirs,
+            limits: LIMITS,
+        };
+        let handler = Handler::guest(&"try".into(), &job, &engine)
+            .with_context(|| format!("cannot load {path}"))?;
+        Ok(Loaded(handler))
+    }
+}
+
+/// A guest that is ready to be tried.
+pub struct Loaded(Handler);
+
+impl Loaded {
+    /// Runs it once: what is read from stdin goes to it, what it sends goes to stdout.
+    ///
+    /// # Errors
+    /// When the socket pair cannot be made.
+    pub async fn run(self) -> anyhow::Result<Outcome> {
+        let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
+        let peer = theirs
+            .peer_cred()
+            .context("cannot tell who is running this")?;
+        let since = Instant::now();
+        let connection = Connection {
+            id: 1,
+            since,
+            peer: Peer::Unix {
+                uid: peer.uid(),
+                gid: peer.gid(),
+                pid: peer.pid(),
+            },
+            local: Arc::new(Local::Unnamed),
+            stream: Stream::Unix(theirs),
+            meter: Arc::new(Meter::new(since)),
+            permits: Permits::none(),
+        };
+        let facts = self.0.facts(&connection.local);
+        let (mut from, mut to) = ours.into_split();
+        let typing = tokio::spawn(async move {
+            let _ = copy(&mut stdin(), &mut to).await;
+            to.shutdown().await
+        });
+        let showing = tokio::spawn(async move {
+            let mut out = stdout();
+            let _ = copy(&mut from, &mut out).await;
+            out.flush().await
+        });
+        let shutdown = Shutdown::new();
+        let outcome = self.0.run(connection, &facts, &shutdown.drain()).await;
+        // The guest has gone, so its end is closed and this ends; stdin may stay open for ever.
+        let _ = showing.await;
+        typing.abort();
+        Ok(outcome)
+    }
+}

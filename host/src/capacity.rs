@@ -1,0 +1,104 @@
+//! What this machine carries: how many connections may be open before descriptors or memory
+//! mappings run out. Asked once, at start, so that a plan that is too big is told so then and not
+//! by an error in the middle of the night.
+
+use std::num::NonZeroU32;
+
+use anyhow::{Context as _, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::plan::{Job, Plan};
+
+/// What a plan gets that does not say how much it wants.
+const DEFAULT: u32 = 10_000;
+
+/// Descriptors the host needs beside those of its connections: logs, timers, listeners, jobs.
+const OWN_DESCRIPTORS: u64 = 128;
+
+/// Mappings the host needs beside those of its instances.
+const OWN_MAPPINGS: u64 = 2_000;
+
+/// Mappings of one instance: two for its stack, made at start, and up to four while it lives.
+const MAPPINGS: u64 = 6;
+
+/// What the whole host may have open at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Connections over all triggers.
+    pub connections: NonZeroU32,
+    /// Of these, how many may be instances of guests.
+    pub instances: u32,
+}
+
+impl Capacity {
+    /// What `plan` asks for, or what this machine carries of the default. Raises the limit on
+    /// descriptors to what the process may have.
+    ///
+    /// # Errors
+    /// When the plan asks for more than fits; the error says what to raise.
+    pub fn of(plan: &Plan) -> anyhow::Result<Self> {
+        let wanted = plan.connections.map(NonZeroU32::get);
+        let listeners: usize = plan
+            .triggers
+            .iter()
+            .map(|trigger| trigger.listen.len())
+            .sum();
+        let descriptors = descriptors()?.saturating_sub(OWN_DESCRIPTORS + listeners as u64);
+        let guests = plan
+            .triggers
+            .iter()
+            .filter_map(|trigger| match &trigger.job {
+                Job::Guest { admission, .. } => Some(u64::from(admission.connections.get())),
+                Job::Native(_) => None,
+            });
+        let guests: u64 = guests.sum();
+        let slots = mappings()?.saturating_sub(OWN_MAPPINGS) / MAPPINGS;
+
+        let connections = match wanted {
+            None => u64::from(DEFAULT).min(descriptors),
+            Some(wanted) if u64::from(wanted) <= descriptors => u64::from(wanted),
+            Some(wanted) => bail!(
+                "limits.connections of [host] is {wanted}, and the limit on open files leaves room \
+                 for {descriptors}: raise it to {} (`ulimit -Hn`, or LimitNOFILE= of the unit)",
+                u64::from(wanted) + OWN_DESCRIPTORS + listeners as u64
+            ),
+        };
+        let instances = guests.min(connections);
+        let instances = match wanted {
+            Some(_) if instances > slots => bail!(
+                "the plan asks for {instances} instances at once, and vm.max_map_count leaves room \
+                 for {slots}: raise it with `sysctl -w vm.max_map_count={}`, or lower \
+                 limits.connections",
+                instances * MAPPINGS + OWN_MAPPINGS
+            ),
+            _ => instances.min(slots),
+        };
+        // Instances are what connections are for; those of native jobs share the same places.
+        let connections = if guests > 0 && wanted.is_none() {
+            connections.min(instances.max(slots))
+        } else {
+            connections
+        };
+        let connections = u32::try_from(connections).ok().and_then(NonZeroU32::new);
+        Ok(Self {
+            connections: connections.context("the limit on open files leaves room for nothing")?,
+            instances: u32::try_from(instances).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// How many descriptors this process may open, after asking for all it may have.
+fn descriptors() -> anyhow::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit on files")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the limit on files")?;
+    Ok(hard)
+}
+
+/// How many mappings a process may have.
+fn mappings() -> anyhow::Result<u64> {
+    const SYSCTL: &str = "/proc/sys/vm/max_map_count";
+    let text = std::fs::read_to_string(SYSCTL).with_context(|| format!("cannot read {SYSCTL}"))?;
+    text.trim()
+        .parse()
+        .with_context(|| format!("{SYSCTL} holds no number"))
+}

@@ -1,0 +1,74 @@
+//! The command line, and nothing but its shape.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::log::Format;
+
+/// inetd for WebAssembly: one fresh sandboxed guest for every connection
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100)]
+pub struct Cli {
+    /// How log lines are written to stderr
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub log_format: Format,
+
+    /// What is logged: error, warn, info or debug
+    #[arg(long, global = true, default_value_t = LevelFilter::INFO, value_name = "LEVEL")]
+    pub log_level: LevelFilter,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a trigger file, or every *.toml in a folder, until SIGTERM or SIGINT
+    Run(TriggerFile),
+    /// Say what a trigger file means, what would serve and what it may touch, and stop there
+    Check(TriggerFile),
+    /// Run a guest once, with this terminal as its connection
+    Try(Try),
+    /// Say what a guest is and what it wants, with a trigger to begin with
+    Inspect(Inspect),
+}
+
+/// Where the triggers are.
+#[derive(Args, Debug)]
+pub struct TriggerFile {
+    /// A trigger file, or a folder of them
+    pub path: PathBuf,
+}
+
+/// One run of one guest.
+#[derive(Args, Debug)]
+pub struct Try {
+    /// A module or component
+    pub guest: PathBuf,
+    /// A variable for the guest
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
+    /// A folder for the guest to read, e.g. /data=./data
+    #[arg(long, value_name = "GUEST=HOST", value_parser = variable)]
+    pub dir: Vec<(String, String)>,
+    /// Arguments for the guest
+    #[arg(last = true)]
+    pub args: Vec<String>,
+}
+
+/// Which guest.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// A module or component
+    pub guest: PathBuf,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("two words joined by `=` are wanted".to_owned()),
+    }
+}

@@ -1,0 +1,193 @@
+//! The wasmtime engine: one for the whole host, with its pool of memory sized from the plan, and
+//! stores whose instances are held to their memory and their time on the processor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
+    UpdateDeadline,
+};
+
+use crate::meter::Meter;
+use crate::plan::GuestLimits;
+
+/// How often a running guest is looked at: the grain of its time limit and of its turns.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Bytes of stack of one instance, of which the guest itself gets the larger part.
+const STACK: usize = 1 << 20;
+const GUEST_STACK: usize = 512 << 10;
+
+/// Bytes that stay in a slot for the next instance instead of going back to the kernel: about what
+/// a small guest touches.
+const KEEP_MEMORY: usize = 1 << 20;
+const KEEP_TABLE: usize = 64 << 10;
+
+/// Elements of the largest table. Addresses only, until a guest uses them.
+const TABLE: usize = 200_000;
+
+/// How many instances there may be, and how large.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    /// Instances at once.
+    pub instances: u32,
+    /// Bytes of linear memory of the largest one.
+    pub memory: u64,
+}
+
+/// Compiles guests and runs their instances.
+#[derive(Clone)]
+pub struct Engine(wasmtime::Engine);
+
+impl Engine {
+    /// An engine with room for `pool`. Its clock ticks as long as it lives.
+    ///
+    /// # Errors
+    /// When the system does not give the address space or the mappings the pool takes.
+    pub fn new(pool: Pool) -> anyhow::Result<Self> {
+        let engine = wasmtime::Engine::new(&config(pool)).map_err(anyhow::Error::from);
+        let engine = engine.with_context(|| {
+            format!(
+                "cannot reserve memory for {} instances of up to {} MiB; lower limits.connections \
+                 or limits.memory, or raise the sysctl vm.max_map_count",
+                pool.instances,
+                pool.memory >> 20
+            )
+        })?;
+        let clock = engine.weak();
+        std::thread::Builder::new()
+            .name("epoch".to_owned())
+            .spawn(move || {
+                while let Some(engine) = clock.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(TICK);
+                }
+            })
+            .context("cannot start the epoch thread")?;
+        Ok(Self(engine))
+    }
+
+    /// wasmtime's own.
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0
+    }
+
+    /// A store for one instance, which looks at its budget at every tick it runs.
+    pub fn store<T: Metered + Send + 'static>(&self, state: T) -> Store<T> {
+        let mut store = Store::new(&self.0, state);
+        store.limiter(|state| state.budget());
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            let budget = store.data_mut().budget();
+            if budget.meter.cpu() < budget.cpu {
+                return Ok(UpdateDeadline::Yield(1));
+            }
+            budget.overrun = Some(Overrun::Cpu);
+            Err(wasmtime::format_err!(
+                "the guest has used up its time on the processor"
+            ))
+        });
+        store
+    }
+}
+
+fn config(pool: Pool) -> Config {
+    let mut slots = PoolingAllocationConfig::new();
+    slots
+        .total_core_instances(pool.instances.saturating_mul(8))
+        .total_component_instances(pool.instances)
+        .total_memories(pool.instances.saturating_mul(2))
+        .total_tables(pool.instances.saturating_mul(2))
+        .total_stacks(pool.instances)
+        .total_gc_heaps(pool.instances)
+        .max_memory_size(usize::try_from(pool.memory).unwrap_or(usize::MAX))
+        .table_elements(TABLE)
+        .linear_memory_keep_resident(KEEP_MEMORY)
+        .table_keep_resident(KEEP_TABLE)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(slots))
+        .memory_reservation(pool.memory.next_multiple_of(64 << 10))
+        .memory_guard_size(64 << 10)
+        .guard_before_linear_memory(false)
+        .memory_may_move(false)
+        .async_stack_size(STACK)
+        .max_wasm_stack(GUEST_STACK)
+        .epoch_interruption(true)
+        .concurrency_support(false);
+    config
+}
+
+/// What an instance may use, and which of it ran out.
+#[derive(Debug)]
+pub struct Budget {
+    meter: Arc<Meter>,
+    cpu: Duration,
+    memory: u64,
+    used: u64,
+    overrun: Option<Overrun>,
+}
+
+/// What an instance wanted more of than it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overrun {
+    Memory,
+    Cpu,
+}
+
+/// A store's state that carries its budget.
+pub trait Metered {
+    fn budget(&mut self) -> &mut Budget;
+}
+
+impl Budget {
+    /// A whole one, its time counted by `meter`.
+    pub fn new(limits: &GuestLimits, meter: Arc<Meter>) -> Self {
+        Self {
+            meter,
+            cpu: limits.cpu,
+            memory: limits.memory,
+            used: 0,
+            overrun: None,
+        }
+    }
+
+    /// What ran out, if anything did.
+    pub fn overrun(&self) -> Option<Overrun> {
+        self.overrun
+    }
+}
+
+impl ResourceLimiter for Budget {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let wanted = self
+            .used
+            .saturating_add((desired.saturating_sub(current)) as u64);
+        let granted = wanted <= self.memory;
+        if granted {
+            self.used = wanted;
+        } else {
+            // The guest is told; whether it can go on without is its own affair.
+            self.overrun = Some(Overrun::Memory);
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE)
+    }
+}

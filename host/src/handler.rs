@@ -1,0 +1,219 @@
+//! Handlers: jobs that are loaded and ready. Everything that can be wrong with one is found here,
+//! before anything is bound; running one gives an outcome and never an error.
+
+pub mod component;
+pub mod exec;
+pub mod module;
+mod watch;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use crate::connection::{Connection, Local};
+use crate::engine::Engine;
+use crate::outcome::Outcome;
+use crate::plan::{Admission, GuestJob, Job, NativeJob, NativeStyle, Trigger};
+use crate::preopen::env::{self, Facts};
+use crate::preopen::guest::Style;
+use crate::shutdown::Drain;
+use crate::spawner;
+use component::Component;
+use exec::Exec;
+use module::Module;
+use watch::{Time, watch};
+
+/// What serves a trigger.
+pub enum Handler {
+    Module(Module),
+    Component(Component),
+    Exec(Exec),
+}
+
+/// What is loaded for a trigger, and why it is this where the trigger names two.
+pub struct Loaded {
+    pub serving: Serving,
+    /// Why the guest could not be loaded, when the fallback serves in its place.
+    pub fallback: Option<String>,
+}
+
+/// Who accepts.
+pub enum Serving {
+    /// The host, for this handler, as far as this lets them in.
+    Accept(Handler, Admission),
+    /// The job, which gets the listener.
+    HandOver(Exec),
+}
+
+/// The two kinds of wasm file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Module,
+    Component,
+}
+
+impl Kind {
+    /// Tells them apart by their first bytes.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn of(wasm: &[u8]) -> anyhow::Result<Self> {
+        match wasm.get(..8) {
+            Some(b"\0asm\x01\0\0\0") => Ok(Self::Module),
+            Some(b"\0asm\x0d\0\x01\0") => Ok(Self::Component),
+            Some([b'\0', b'a', b's', b'm', ..]) => {
+                bail!("it is of a version of WebAssembly that this host does not know")
+            }
+            _ if wasm.starts_with(b"(module") || wasm.starts_with(b"(component") => {
+                bail!("it is WebAssembly text; make it binary first, with `wasm-tools parse`")
+            }
+            _ => bail!("it is not a wasm file: it does not begin with \\0asm"),
+        }
+    }
+}
+
+impl Serving {
+    /// What it is, in a few words.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Self::Accept(Handler::Module(module), _) => match module.style() {
+                Style::Socket => "module, socket style",
+                Style::Stdio => "module, stdio style",
+            },
+            Self::Accept(Handler::Component(_), _) => "component, wasi:cli/run",
+            Self::Accept(Handler::Exec(_), _) => "native, one process a connection",
+            Self::HandOver(_) => "native, the job accepts",
+        }
+    }
+}
+
+impl Handler {
+    /// Loads what is to serve `trigger`: its guest, or the fallback when that cannot be loaded.
+    ///
+    /// # Errors
+    /// When nothing can serve; the error says what was attempted.
+    pub fn load(
+        trigger: &Trigger,
+        engine: &Engine,
+        spawner: &spawner::Handle,
+    ) -> anyhow::Result<Loaded> {
+        let native = |job: &NativeJob, fallback| {
+            let exec = Exec::load(job, &trigger.name, spawner)
+                .with_context(|| format!("trigger `{}`: cannot run its job", trigger.name))?;
+            let serving = match &job.style {
+                NativeStyle::Connection(admission) => {
+                    Serving::Accept(Self::Exec(exec), admission.clone())
+                }
+                NativeStyle::Listener { .. } => Serving::HandOver(exec),
+            };
+            Ok(Loaded { serving, fallback })
+        };
+        match &trigger.job {
+            Job::Native(job) => native(job, None),
+            Job::Guest {
+                guest,
+                admission,
+                fallback,
+            } => {
+                let loaded = Self::guest(&trigger.name, guest, engine).with_context(|| {
+                    format!(
+                        "trigger `{}`: cannot load {}",
+                        trigger.name,
+                        guest.path.display()
+                    )
+                });
+                match (loaded, fallback) {
+                    (Ok(handler), _) => {
+                        let serving = Serving::Accept(handler, admission.clone());
+                        Ok(Loaded {
+                            serving,
+                            fallback: None,
+                        })
+                    }
+                    (Err(error), None) => Err(error),
+                    (Err(error), Some(job)) => native(job, Some(format!("{error:#}"))),
+                }
+            }
+        }
+    }
+
+    /// Loads a guest.
+    ///
+    /// # Errors
+    /// When it cannot be read or served.
+    pub fn guest(trigger: &Arc<str>, job: &GuestJob, engine: &Engine) -> anyhow::Result<Self> {
+        let wasm = read(&job.path)?;
+        Ok(match Kind::of(&wasm)? {
+            Kind::Module => Self::Module(Module::load(engine, &wasm, trigger, job)?),
+            Kind::Component => Self::Component(Component::load(engine, &wasm, trigger, job)?),
+        })
+    }
+
+    /// Serves one connection.
+    pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
+        match self {
+            Self::Module(module) => module.run(connection, facts, drain).await,
+            Self::Component(component) => component.run(connection, facts, drain).await,
+            Self::Exec(exec) => native(exec, connection, facts, drain).await,
+        }
+    }
+
+    /// What it is told when its connections arrive at `local`.
+    pub fn facts(&self, local: &Local) -> Facts {
+        match self {
+            Self::Module(module) => module.facts(local),
+            Self::Component(component) => component.facts(local),
+            Self::Exec(exec) => exec.facts(local),
+        }
+    }
+}
+
+/// Serves one connection with one process.
+async fn native(exec: &Exec, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
+    let mut told = facts.variables.clone();
+    told.extend(env::remote(&connection));
+    let Connection {
+        id,
+        stream,
+        meter,
+        permits,
+        ..
+    } = connection;
+    let outcome = match stream.into_fd() {
+        Ok(socket) => {
+            let time = Time {
+                deadline: exec.time_limit(),
+                idle: None,
+            };
+            exec.run(socket, &told, id, watch(time, &meter, drain))
+                .await
+        }
+        Err(error) => Outcome::Failed(format!("hand over the connection: {error}")),
+    };
+    drop(permits);
+    outcome
+}
+
+/// Reads a guest.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The arguments of a guest, its own name first.
+fn args(job: &GuestJob) -> Vec<String> {
+    let name = job
+        .path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    name.into_iter().chain(job.args.iter().cloned()).collect()
+}
+
+/// What stopped a guest, on one line.
+fn trap(error: &wasmtime::Error) -> Outcome {
+    Outcome::Trap(format!("{}", error.root_cause()))
+}

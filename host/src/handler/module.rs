@@ -1,0 +1,194 @@
+//! Core modules: WASI preview 1 programs, as C, Zig, Go and Rust make them. A module that imports
+//! `sock_accept` finds a listener with its connection behind it, any other its connection as stdin
+//! and stdout.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use wasmtime::{ExternType, InstancePre, Linker, ModuleExport, Store};
+
+use super::watch::{Time, watch};
+use crate::connection::{Connection, Local};
+use crate::engine::{Budget, Engine, Metered, Overrun};
+use crate::outcome::Outcome;
+use crate::plan::{GuestJob, GuestLimits};
+use crate::preopen::args::Strings;
+use crate::preopen::dirs::Dirs;
+use crate::preopen::env::{self, Facts, Variables};
+use crate::preopen::guest::{Finish, Given, Guest, Style};
+use crate::preopen::output::Output;
+use crate::preopen::{MODULE, add_to_linker};
+use crate::shutdown::Drain;
+
+/// A loaded module: compiled, its imports resolved, its directories open.
+pub struct Module {
+    engine: Engine,
+    pre: InstancePre<Guest>,
+    start: ModuleExport,
+    style: Style,
+    trigger: Arc<str>,
+    args: Strings,
+    env: Variables,
+    dirs: Dirs,
+    limits: GuestLimits,
+}
+
+impl Module {
+    /// Compiles and links `wasm`.
+    ///
+    /// # Errors
+    /// When it does not compile, is no program, imports what the host lacks, or starts out larger
+    /// than its memory limit; or when a directory cannot be opened.
+    pub fn load(
+        engine: &Engine,
+        wasm: &[u8],
+        trigger: &Arc<str>,
+        job: &GuestJob,
+    ) -> anyhow::Result<Self> {
+        let module = wasmtime::Module::new(engine.wasmtime(), wasm)
+            .map_err(anyhow::Error::from)
+            .context("it does not compile")?;
+        let style = style(&module);
+        let start = program(&module)?;
+        let initial = module
+            .resources_required()
+            .max_initial_memory_size
+            .unwrap_or(0);
+        if initial > job.limits.memory {
+            bail!(
+                "it starts with {} of memory, and limits.memory is {}",
+                bytesize::ByteSize(initial).display().iec(),
+                bytesize::ByteSize(job.limits.memory).display().iec()
+            );
+        }
+        let mut linker = Linker::new(engine.wasmtime());
+        add_to_linker(&mut linker).map_err(anyhow::Error::from)?;
+        let pre = linker
+            .instantiate_pre(&module)
+            .map_err(|first| missing(&module, first))?;
+        Ok(Self {
+            engine: engine.clone(),
+            pre,
+            start,
+            style,
+            trigger: trigger.clone(),
+            args: Strings::new(super::args(job)),
+            env: job.env.clone(),
+            dirs: Dirs::open(&job.dirs)?,
+            limits: job.limits,
+        })
+    }
+
+    /// How its instances find their connection.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// What its instances are told when their connections arrive at `local`.
+    pub fn facts(&self, local: &Local) -> Facts {
+        Facts::new(&self.trigger, &self.env, self.style, local)
+    }
+
+    /// Serves one connection with one fresh instance.
+    pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
+        let env = facts.block.with(&env::remote(&connection));
+        let Connection {
+            id,
+            stream,
+            meter,
+            permits,
+            ..
+        } = connection;
+        let mut store = self.engine.store(Guest::new(Given {
+            style: self.style,
+            args: self.args.clone(),
+            env,
+            dirs: &self.dirs,
+            output: Output::new(self.trigger.clone(), id),
+            stream,
+            meter: meter.clone(),
+            budget: Budget::new(&self.limits, meter.clone()),
+        }));
+        let time = Time {
+            deadline: Some(self.limits.deadline),
+            idle: Some(self.limits.idle),
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = meter.run(self.call(&mut store)) => Ok(ended),
+            outcome = watch(time, &meter, drain) => Err(outcome),
+        };
+        let outcome = match ended {
+            Ok(ended) => outcome(ended, store.data_mut()),
+            Err(outcome) => outcome,
+        };
+        // The socket is closed and the slot of the instance free before the place is given back.
+        drop(store);
+        drop(permits);
+        outcome
+    }
+
+    async fn call(&self, store: &mut Store<Guest>) -> wasmtime::Result<()> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let start = instance
+            .get_module_export(&mut *store, &self.start)
+            .and_then(wasmtime::Extern::into_func)
+            .ok_or_else(|| wasmtime::format_err!("the module exports no _start"))?;
+        start.typed::<(), ()>(&*store)?.call_async(store, ()).await
+    }
+}
+
+/// What the end of the program means.
+fn outcome(ended: wasmtime::Result<()>, guest: &mut Guest) -> Outcome {
+    let failure = match (guest.finish(), ended) {
+        (Some(Finish::Served | Finish::Exit(0)), _) | (None, Ok(())) => return Outcome::Done,
+        (Some(Finish::Exit(status)), _) => Outcome::Exit(status),
+        (None, Err(error)) => super::trap(&error),
+    };
+    let hangup = guest.hangup();
+    match guest.budget().overrun() {
+        Some(Overrun::Cpu) => Outcome::Cpu,
+        Some(Overrun::Memory) => Outcome::Memory,
+        None if hangup => Outcome::Hangup,
+        None => failure,
+    }
+}
+
+/// How the module wants its connection: one that can accept, does.
+fn style(module: &wasmtime::Module) -> Style {
+    let accepts = module
+        .imports()
+        .any(|import| import.module() == MODULE && import.name() == "sock_accept");
+    if accepts { Style::Socket } else { Style::Stdio }
+}
+
+/// Where the program starts.
+fn program(module: &wasmtime::Module) -> anyhow::Result<ModuleExport> {
+    if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
+        bail!("it exports no memory, so it is no WASI program");
+    }
+    match module.get_export("_start") {
+        Some(ExternType::Func(start)) if start.params().len() + start.results().len() == 0 => {}
+        _ if module.get_export("_initialize").is_some() => bail!(
+            "it is a library (a WASI reactor, with _initialize) and not a program with _start; \
+             build it as a program, in Rust with a main function and no crate-type"
+        ),
+        _ => bail!("it exports no function _start, so it is no WASI program"),
+    }
+    module
+        .get_export_index("_start")
+        .context("it exports no function _start")
+}
+
+/// The error that names every import the host lacks, given the one that names the first.
+fn missing(module: &wasmtime::Module, first: wasmtime::Error) -> anyhow::Error {
+    let lacking: Vec<String> = module
+        .imports()
+        .filter(|import| import.module() != MODULE)
+        .map(|import| format!("{}.{}", import.module(), import.name()))
+        .collect();
+    if lacking.is_empty() {
+        return anyhow::Error::from(first).context("its imports do not fit this host's");
+    }
+    anyhow::anyhow!("it imports what this host lacks: {}", lacking.join(", "))
+}

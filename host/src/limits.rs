@@ -1,0 +1,227 @@
+//! Who is let in: permits over the whole host, a trigger and a source, and a rate. A permit is a
+//! value that is held and dropped, never a counter kept by hand, so a handler that dies in whatever
+//! way gives its place back.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::connection::Peer;
+use crate::plan::{Admission, Rate};
+
+/// The places of the whole host.
+#[derive(Clone, Debug)]
+pub struct HostLimit(Arc<Semaphore>);
+
+/// The places of one trigger.
+#[derive(Debug)]
+pub struct Limits {
+    host: HostLimit,
+    trigger: Arc<Semaphore>,
+    rate: Option<DefaultDirectRateLimiter>,
+    per_source: Option<Arc<Sources>>,
+}
+
+/// What a connection holds while it lasts.
+#[derive(Debug, Default)]
+pub struct Permits {
+    _places: Option<Places>,
+    _source: Option<SourcePermit>,
+}
+
+/// A place in the host and in a trigger: what has to be had before a connection is accepted.
+#[derive(Debug)]
+pub struct Places {
+    _trigger: OwnedSemaphorePermit,
+    _host: OwnedSemaphorePermit,
+}
+
+impl HostLimit {
+    /// `connections` places.
+    pub fn new(connections: NonZeroU32) -> Self {
+        Self(Arc::new(Semaphore::new(connections.get() as usize)))
+    }
+}
+
+impl Limits {
+    /// The limits of a trigger, in a host with these places.
+    pub fn new(admission: &Admission, host: HostLimit) -> Self {
+        Self {
+            host,
+            trigger: Arc::new(Semaphore::new(admission.connections.get() as usize)),
+            rate: admission.rate.map(|rate| RateLimiter::direct(quota(rate))),
+            per_source: admission
+                .per_source
+                .map(|limit| Arc::new(Sources::new(limit))),
+        }
+    }
+
+    /// Waits until one more connection may be accepted. To be asked when one is waiting, so that a
+    /// trigger without clients holds no place; what is over the limit stays in the kernel's
+    /// backlog, as with tcpserver, and costs the host nothing.
+    pub async fn place(&self) -> Places {
+        // The semaphores are never closed, so acquiring cannot fail.
+        const OPEN: &str = "semaphores of limits are never closed";
+        let _trigger = self.trigger.clone().acquire_owned().await.expect(OPEN);
+        let _host = self.host.0.clone().acquire_owned().await.expect(OPEN);
+        if let Some(rate) = &self.rate {
+            while let Err(early) = rate.check() {
+                tokio::time::sleep(early.wait_time_from(DefaultClock::default().now())).await;
+            }
+        }
+        Places { _trigger, _host }
+    }
+
+    /// Turns a place into the permits of a connection from `peer`, or says that its source holds
+    /// as many as it may.
+    pub fn admit(&self, places: Places, peer: &Peer) -> Result<Permits, SourceFull> {
+        let source = match &self.per_source {
+            None => None,
+            Some(sources) => Some(sources.take(Source::of(peer))?),
+        };
+        Ok(Permits {
+            _places: Some(places),
+            _source: source,
+        })
+    }
+}
+
+impl Permits {
+    /// For a connection that no limit counts, such as a terminal.
+    pub fn none() -> Self {
+        Self::default()
+    }
+}
+
+/// A source that holds as many connections as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceFull;
+
+/// What counts as one source: an IPv4 address, the /64 of an IPv6 address, a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    Inet(IpAddr),
+    User(u32),
+}
+
+impl Source {
+    fn of(peer: &Peer) -> Self {
+        match peer {
+            Peer::Inet(address) => Self::Inet(match address.ip() {
+                IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),
+                v4 @ IpAddr::V4(_) => v4,
+            }),
+            Peer::Unix { uid, .. } => Self::User(*uid),
+        }
+    }
+}
+
+/// How many connections each source holds. A source without any has no entry, so the table never
+/// holds more entries than there are connections.
+#[derive(Debug)]
+struct Sources {
+    limit: NonZeroU32,
+    held: Mutex<HashMap<Source, u32>>,
+}
+
+#[derive(Debug)]
+struct SourcePermit {
+    source: Source,
+    sources: Arc<Sources>,
+}
+
+impl Sources {
+    fn new(limit: NonZeroU32) -> Self {
+        Self {
+            limit,
+            held: Mutex::default(),
+        }
+    }
+
+    fn take(self: &Arc<Self>, source: Source) -> Result<SourcePermit, SourceFull> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(source).or_insert(0);
+        if *count >= self.limit.get() {
+            return Err(SourceFull);
+        }
+        *count += 1;
+        Ok(SourcePermit {
+            source,
+            sources: self.clone(),
+        })
+    }
+}
+
+impl Drop for SourcePermit {
+    fn drop(&mut self) {
+        let mut held = self
+            .sources
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = held.entry(self.source) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+fn quota(rate: Rate) -> Quota {
+    let each = rate.per / rate.count.get();
+    Quota::with_period(each.max(Duration::from_nanos(1)))
+        .expect("the period is not zero")
+        .allow_burst(rate.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(per_source: Option<u32>) -> Limits {
+        let host = HostLimit::new(NonZeroU32::new(2).unwrap());
+        let admission = Admission {
+            connections: NonZeroU32::new(10).unwrap(),
+            per_source: per_source.and_then(NonZeroU32::new),
+            rate: None,
+        };
+        Limits::new(&admission, host)
+    }
+
+    fn peer(address: &str) -> Peer {
+        Peer::Inet(address.parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_place_comes_back_when_the_connection_is_dropped() {
+        let limits = limits(None);
+        let first = limits.place().await;
+        let second = limits.place().await;
+        assert_eq!(limits.host.0.available_permits(), 0);
+        drop((first, second));
+        assert_eq!(limits.host.0.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_source_is_its_64_bit_prefix_and_leaves_no_trace() {
+        let limits = limits(Some(1));
+        let held = limits
+            .admit(limits.place().await, &peer("[2001:db8::1]:1"))
+            .unwrap();
+        let same = limits.admit(limits.place().await, &peer("[2001:db8::2]:2"));
+        assert_eq!(same.unwrap_err(), SourceFull);
+        let other = limits
+            .admit(limits.place().await, &peer("[2001:db8:0:1::1]:3"))
+            .unwrap();
+        drop((held, other));
+        assert!(limits.per_source.unwrap().held.lock().unwrap().is_empty());
+    }
+}

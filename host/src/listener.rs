@@ -1,0 +1,372 @@
+//! An address becomes a bound, listening socket, and the socket gives connections. Binding is all
+//! or none; accepting cannot fail: whatever the kernel says, the trigger goes on.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, FileTypeExt, MetadataExt};
+use rustix::net::{SocketAddrAny, SocketFlags};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::connection::{Local, Peer, Stream};
+use crate::identity;
+use crate::plan::{Address, SocketOptions};
+
+/// How long accepting pauses when the system has no descriptor or memory for one more connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound, listening socket. Its unix path, when it has one, is removed when it is dropped.
+#[derive(Debug)]
+pub struct Bound {
+    pub local: Arc<Local>,
+    socket: OwnedFd,
+    _path: Option<OwnedPath>,
+}
+
+/// A listener that accepts on the runtime it was made on.
+#[derive(Debug)]
+pub struct Listener {
+    pub local: Arc<Local>,
+    socket: AsyncFd<OwnedFd>,
+    _path: Option<OwnedPath>,
+}
+
+/// What came of trying to accept.
+#[derive(Debug)]
+pub enum Accepted {
+    Connection(Stream, Peer),
+    /// The connection that was announced is gone again, or another taker had it.
+    Gone,
+    /// The system is out of something (the error says what): accepting has to pause.
+    Exhausted(io::Error, Duration),
+}
+
+/// The listening sockets that a service manager handed over, by name.
+#[derive(Debug, Default)]
+pub struct Inherited(HashMap<String, Vec<OwnedFd>>);
+
+impl Inherited {
+    /// Takes the sockets of `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES`
+    /// (`sd_listen_fds_with_names(3)`). To be called once, before any thread is started.
+    ///
+    /// # Errors
+    /// When the variables are set and wrong.
+    pub fn take() -> io::Result<Self> {
+        let mut sockets: HashMap<String, Vec<OwnedFd>> = HashMap::new();
+        for (fd, name) in sd_notify::listen_fds_with_names()? {
+            #[allow(
+                unsafe_code,
+                reason = "a descriptor that crossed exec has no owner yet"
+            )]
+            // SAFETY: the service manager's protocol says that this descriptor was opened for this
+            // process alone, sd_listen_fds checked LISTEN_PID, and this runs once, before anything
+            // else of the host could have opened or closed it.
+            let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
+            sockets.entry(name).or_default().push(socket);
+        }
+        Ok(Self(sockets))
+    }
+
+    fn claim(&mut self, name: &str) -> anyhow::Result<OwnedFd> {
+        let known = || {
+            let mut names: Vec<_> = self.0.keys().map(String::as_str).collect();
+            names.sort_unstable();
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
+        };
+        match self.0.get(name).map(Vec::len) {
+            None => bail!(
+                "no inherited socket is named `{name}` (inherited: {}); a systemd socket unit \
+                 names it with FileDescriptorName=",
+                known()
+            ),
+            Some(0) => bail!("the inherited socket `{name}` is already taken by another trigger"),
+            Some(_) => Ok(self.0.get_mut(name).and_then(Vec::pop).expect("not empty")),
+        }
+    }
+}
+
+impl Bound {
+    /// Binds `address` and listens there.
+    ///
+    /// # Errors
+    /// When the system refuses; the error says what was attempted, on what.
+    pub fn bind(
+        address: &Address,
+        options: &SocketOptions,
+        inherited: &mut Inherited,
+    ) -> anyhow::Result<Self> {
+        match address {
+            Address::Inet(address) => inet((*address).into(), options),
+            Address::Inet6(address) => inet((*address).into(), options),
+            Address::Unix(path) => unix_path(path, options),
+            Address::Abstract(name) => unix_abstract(name, options),
+            Address::Inherited(name) => adopt(inherited.claim(name)?)
+                .with_context(|| format!("cannot use the inherited socket `{name}`")),
+        }
+        .with_context(|| format!("cannot listen on {address}"))
+    }
+
+    /// Readies it to accept on the current runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it.
+    pub fn accepting(self) -> io::Result<Listener> {
+        rustix::io::ioctl_fionbio(&self.socket, true)?;
+        #[expect(
+            deprecated,
+            reason = "unsound only for a type that is not the owner it seems"
+        )]
+        let socket = AsyncFd::try_with_interest(self.socket, Interest::READABLE)?;
+        Ok(Listener {
+            local: self.local,
+            socket,
+            _path: self._path,
+        })
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Listener {
+    /// Waits until a connection waits to be accepted.
+    pub async fn waiting(&self) {
+        // The runtime refuses only while it shuts down; then nothing is waited for any more.
+        if self.socket.readable().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Accepts what waits. Never waits itself.
+    pub fn accept(&self) -> Accepted {
+        let accepted = self.socket.try_io(Interest::READABLE, |socket| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            Ok(rustix::net::acceptfrom_with(socket, flags)?)
+        });
+        let (socket, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(e) => return refused(e),
+        };
+        match stream(socket, address) {
+            Ok((stream, peer)) => Accepted::Connection(stream, peer),
+            Err(e) => refused(e),
+        }
+    }
+}
+
+/// Sorts the errors of accept(2) into those of one connection and those of the whole system. The
+/// manual page lists network errors of the new socket among the first, and asks to go on.
+fn refused(error: io::Error) -> Accepted {
+    use rustix::io::Errno;
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Accepted::Gone;
+    }
+    match Errno::from_io_error(&error) {
+        Some(
+            Errno::INTR
+            | Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NONET
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::TIMEDOUT
+            | Errno::NOTCONN
+            | Errno::INVAL,
+        ) => Accepted::Gone,
+        _ => Accepted::Exhausted(error, PAUSE),
+    }
+}
+
+fn stream(socket: OwnedFd, address: Option<SocketAddrAny>) -> io::Result<(Stream, Peer)> {
+    let inet = address.and_then(|address| SocketAddr::try_from(address).ok());
+    if let Some(address) = inet {
+        let stream = tokio::net::TcpStream::from_std(socket.into())?;
+        return Ok((Stream::Tcp(stream), Peer::Inet(address)));
+    }
+    let stream = tokio::net::UnixStream::from_std(socket.into())?;
+    let who = stream.peer_cred()?;
+    let peer = Peer::Unix {
+        uid: who.uid(),
+        gid: who.gid(),
+        pid: who.pid(),
+    };
+    Ok((Stream::Unix(stream), peer))
+}
+
+fn backlog(options: &SocketOptions) -> i32 {
+    // The kernel cuts what is more than net.core.somaxconn, so the largest value means just that.
+    options.backlog.map_or(i32::MAX, |n: NonZeroU32| {
+        i32::try_from(n.get()).unwrap_or(i32::MAX)
+    })
+}
+
+fn inet(address: SocketAddr, options: &SocketOptions) -> anyhow::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Lets a restarted host bind while old connections linger; two listeners still exclude
+    // each other on Linux.
+    socket.set_reuse_address(true)?;
+    // Accepted connections inherit both, so they cost nothing per connection.
+    socket.set_tcp_nodelay(options.nodelay)?;
+    socket.set_keepalive(options.keepalive)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog(options))?;
+    let actual = socket
+        .local_addr()?
+        .as_socket()
+        .context("the socket has no address")?;
+    Ok(Bound {
+        local: Arc::new(Local::Inet(actual)),
+        socket: socket.into(),
+        _path: None,
+    })
+}
+
+fn unix_abstract(name: &str, options: &SocketOptions) -> anyhow::Result<Bound> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(format!("\0{name}"))?)?;
+    socket.listen(backlog(options))?;
+    let local = Local::Abstract(name.as_bytes().to_vec());
+    Ok(Bound {
+        local: Arc::new(local),
+        socket: socket.into(),
+        _path: None,
+    })
+}
+
+fn unix_path(path: &Path, options: &SocketOptions) -> anyhow::Result<Bound> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("the path names no file");
+    };
+    let dir = Dir::open_ambient_dir(parent, ambient_authority())
+        .with_context(|| format!("cannot open the folder {}", parent.display()))?;
+    remove_stale(&dir, name, path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let owned = OwnedPath::new(dir, name)?;
+    // Before listen(2) nobody can connect, so nobody gets in under the wrong mode or owner.
+    if let Some(mode) = options.mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set mode {mode:04o}"))?;
+    }
+    if options.owner.is_some() || options.group.is_some() {
+        let owner = options.owner.as_ref().map(identity::user).transpose()?;
+        let group = options.group.as_ref().map(identity::group).transpose()?;
+        nix::unistd::chown(path, owner, group).context("cannot set owner and group")?;
+    }
+    socket.listen(backlog(options))?;
+    let local = Local::Unix(path.to_owned());
+    Ok(Bound {
+        local: Arc::new(local),
+        socket: socket.into(),
+        _path: Some(owned),
+    })
+}
+
+/// Unlinks a socket nobody listens on: what a killed host leaves behind. Anything else that stands
+/// in the way is left alone, and the error says what it is.
+fn remove_stale(dir: &Dir, name: &OsStr, path: &Path) -> anyhow::Result<()> {
+    let found = match dir.symlink_metadata(name) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        bail!("something that is not a socket is there already; remove it or choose another path");
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => bail!("another process listens there"),
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => dir
+            .remove_file(name)
+            .context("cannot remove the stale socket"),
+        Err(e) => Err(e).context("a socket is there already, and it cannot be told if it is live"),
+    }
+}
+
+fn adopt(socket: OwnedFd) -> anyhow::Result<Bound> {
+    let socket = Socket::from(socket);
+    if socket.r#type()? != Type::STREAM {
+        bail!("it is not a stream socket");
+    }
+    if !socket.is_listener()? {
+        bail!(
+            "it does not listen; with systemd, the socket unit needs ListenStream= and Accept=no"
+        );
+    }
+    let address = socket.local_addr()?;
+    let local = if let Some(inet) = address.as_socket() {
+        Local::Inet(inet)
+    } else if let Some(path) = address.as_pathname() {
+        Local::Unix(path.to_owned())
+    } else if let Some(name) = address.as_abstract_namespace() {
+        Local::Abstract(name.to_vec())
+    } else {
+        bail!("it is neither inet nor unix");
+    };
+    Ok(Bound {
+        local: Arc::new(local),
+        socket: socket.into(),
+        _path: None,
+    })
+}
+
+/// A unix path of ours, by its folder as it was when it was bound. Removed at the end, unless
+/// somebody has put something else there since.
+#[derive(Debug)]
+struct OwnedPath {
+    dir: Dir,
+    name: OsString,
+    inode: (u64, u64),
+}
+
+impl OwnedPath {
+    fn new(dir: Dir, name: &OsStr) -> io::Result<Self> {
+        let made = dir.symlink_metadata(name)?;
+        Ok(Self {
+            dir,
+            name: name.to_owned(),
+            inode: (made.dev(), made.ino()),
+        })
+    }
+}
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        let ours = self
+            .dir
+            .symlink_metadata(&self.name)
+            .is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
+        if ours {
+            // Nothing is left to tell when this fails: the next start finds a stale path.
+            let _ = self.dir.remove_file(&self.name);
+        }
+    }
+}

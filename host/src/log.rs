@@ -1,0 +1,86 @@
+//! The log: one line for each thing that happens to the host or to a connection, each with one of a
+//! closed set of verbs (listen, accept, reject, start, end, pause, reload, drain, exit) and the same
+//! field names everywhere. What handlers say themselves has the verb `output`.
+
+use std::io;
+
+use clap::ValueEnum;
+use tracing::field::display;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, event};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+use crate::connection::Peer;
+use crate::outcome::Outcome;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// Lines that may wait to be written. Past it lines are lost rather than connections delayed: a
+/// stuck log must not stop the host.
+const BACKLOG: usize = 64 * 1024;
+
+/// Begins to log on stderr. What it returns writes out the rest when it is dropped.
+pub fn start(format: Format, level: LevelFilter) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(BACKLOG)
+        .finish(io::stderr());
+    let lines = fmt::layer().with_target(false).with_writer(writer);
+    let lines = match format {
+        Format::Text => lines.with_ansi(false).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let own = Targets::new().with_target("portcullis", level);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(own))
+        .init();
+    guard
+}
+
+/// The line of a connection or a job that has ended. `rx` and `tx` are bytes from and to the
+/// client, where the host saw them.
+pub fn end(end: &End<'_>) {
+    let End {
+        trigger,
+        id,
+        peer,
+        outcome,
+        ms,
+        rx,
+        tx,
+    } = end;
+    let peer = peer.map(display);
+    let reason = outcome.reason();
+    // The macro wants its level at compile time.
+    macro_rules! line {
+        ($level:expr) => {
+            event!($level, %trigger, id, peer, %outcome, ms, rx, tx, reason, "end")
+        };
+    }
+    match outcome.level() {
+        Level::ERROR => line!(Level::ERROR),
+        Level::WARN => line!(Level::WARN),
+        _ => line!(Level::INFO),
+    }
+}
+
+/// What the line of an end says.
+#[derive(Debug)]
+pub struct End<'a> {
+    pub trigger: &'a str,
+    pub id: u64,
+    pub peer: Option<&'a Peer>,
+    pub outcome: &'a Outcome,
+    /// Milliseconds from accept or start.
+    pub ms: u64,
+    pub rx: Option<u64>,
+    pub tx: Option<u64>,
+}

@@ -1,0 +1,300 @@
+//! The command `portcullis`: read the plan, load every handler, bind every listener, serve until
+//! told to stop.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use clap::Parser as _;
+use portcullis::attempt::Attempt;
+use portcullis::capacity::Capacity;
+use portcullis::cli::{Cli, Command};
+use portcullis::engine::{Engine, Pool};
+use portcullis::handler::{self, Handler, Loaded};
+use portcullis::inspect::Profile;
+use portcullis::limits::HostLimit;
+use portcullis::listener::{Bound, Inherited};
+use portcullis::outcome::Outcome;
+use portcullis::plan::{Job, Plan, Trigger, describe};
+use portcullis::serve::Service;
+use portcullis::shutdown::{Drained, Shutdown, Signals};
+use portcullis::spawner::Spawner;
+use portcullis::{cli, log};
+use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
+use tracing::{info, warn};
+
+/// Why the command did not succeed. The exit codes are those of ucspi.
+enum Failure {
+    /// What was asked for makes no sense: 100.
+    Asked(anyhow::Error),
+    /// The system refused: 111.
+    Refused(anyhow::Error),
+    /// The guest that was tried ended like this.
+    Ended(u8),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap sends help and the version to stdout, and errors to stderr.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 100 } else { 0 });
+        }
+    };
+    let done = match &cli.command {
+        Command::Run(file) => run(&cli, &file.path),
+        Command::Check(file) => check(&file.path),
+        Command::Try(guest) => attempt(&cli, guest),
+        Command::Inspect(guest) => inspect(&guest.guest),
+    };
+    let (error, code) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Ended(status)) => return ExitCode::from(status),
+        Err(Failure::Asked(error)) => (error, 100),
+        Err(Failure::Refused(error)) => (error, 111),
+    };
+    // With stderr closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "portcullis: {error:#}");
+    ExitCode::from(code)
+}
+
+/// The plan in the trigger file at `path`.
+fn plan(path: &Path) -> Result<Plan, Failure> {
+    Plan::load(path).map_err(|error| Failure::Asked(error.into()))
+}
+
+/// The engine for a plan, with room for as many instances as there may be.
+fn engine(plan: &Plan, instances: u32) -> Result<Engine, Failure> {
+    let memories = plan
+        .triggers
+        .iter()
+        .filter_map(|trigger| match &trigger.job {
+            Job::Guest { guest, .. } => Some(guest.limits.memory),
+            Job::Native(_) => None,
+        });
+    let memory = memories.max().unwrap_or(0);
+    Engine::new(Pool { instances, memory }).map_err(Failure::Refused)
+}
+
+fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
+    let plan = plan(path)?;
+    let inherited = Inherited::take()
+        .context("cannot take the sockets of LISTEN_FDS")
+        .map_err(Failure::Refused)?;
+    // Forked while this process is small and has one thread.
+    let spawner = spawner()?;
+    let _log = log::start(cli.log_format, cli.log_level);
+    let capacity = Capacity::of(&plan).map_err(Failure::Refused)?;
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
+    let handlers = load(&plan, capacity, spawner)?;
+    let sites = bind(&plan, handlers, inherited).map_err(Failure::Refused)?;
+    runtime
+        .block_on(serve(&plan, capacity, sites))
+        .map_err(Failure::Refused)
+}
+
+fn spawner() -> Result<Spawner, Failure> {
+    Spawner::start()
+        .context("cannot start the spawner")
+        .map_err(Failure::Refused)
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .map_err(Failure::Refused)
+}
+
+/// Loads what is to serve each trigger, and says so.
+fn load(plan: &Plan, capacity: Capacity, spawner: Spawner) -> Result<Vec<Loaded>, Failure> {
+    let spawner = spawner
+        .connect()
+        .context("cannot reach the spawner")
+        .map_err(Failure::Refused)?;
+    let engine = engine(plan, capacity.instances)?;
+    let load = |trigger| Handler::load(trigger, &engine, &spawner).map_err(Failure::Asked);
+    plan.triggers.iter().map(load).collect()
+}
+
+/// A trigger with what serves it and where it listens.
+struct Site<'a> {
+    trigger: &'a Trigger,
+    loaded: Loaded,
+    listeners: Vec<Bound>,
+}
+
+/// Binds every listener of the plan, or none.
+fn bind(
+    plan: &Plan,
+    handlers: Vec<Loaded>,
+    mut inherited: Inherited,
+) -> anyhow::Result<Vec<Site<'_>>> {
+    let mut sites = Vec::new();
+    for (trigger, loaded) in plan.triggers.iter().zip(handlers) {
+        let listeners = trigger
+            .listen
+            .iter()
+            .map(|address| Bound::bind(address, &trigger.socket, &mut inherited))
+            .collect::<anyhow::Result<_>>()
+            .with_context(|| format!("trigger `{}`", trigger.name))?;
+        sites.push(Site {
+            trigger,
+            loaded,
+            listeners,
+        });
+    }
+    Ok(sites)
+}
+
+/// Serves until a signal comes, then drains.
+async fn serve(plan: &Plan, capacity: Capacity, sites: Vec<Site<'_>>) -> anyhow::Result<()> {
+    let mut signals = Signals::new().context("cannot handle signals")?;
+    let shutdown = Shutdown::new();
+    let host = HostLimit::new(capacity.connections);
+    let mut ready = String::new();
+    for site in sites {
+        start(site, &host, &shutdown, &mut ready)?;
+    }
+    // Whoever started this may not listen; that is no reason not to serve.
+    let _ = io::stdout()
+        .write_all(ready.as_bytes())
+        .and_then(|()| io::stdout().flush());
+    notify(NotifyState::Ready);
+
+    let signal = signals.next().await;
+    info!(signal, grace_ms = plan.grace.as_millis(), "drain");
+    notify(NotifyState::Stopping);
+    let again = async {
+        signals.next().await;
+    };
+    let drained = shutdown.stop(plan.grace, again).await;
+    info!(cut = drained == Drained::Cut, "exit");
+    Ok(())
+}
+
+/// Starts to serve one trigger at each of its listeners, and adds their ready lines.
+fn start(
+    site: Site<'_>,
+    host: &HostLimit,
+    shutdown: &Shutdown,
+    ready: &mut String,
+) -> anyhow::Result<()> {
+    let Site {
+        trigger,
+        loaded: Loaded { serving, fallback },
+        listeners,
+    } = site;
+    let name = &trigger.name;
+    let handler = serving.describe();
+    match fallback {
+        Some(reason) => warn!(trigger = %name, handler, reason, "start"),
+        None => info!(trigger = %name, handler, "start"),
+    }
+    let service = Service::new(name.clone(), serving, host);
+    for bound in listeners {
+        let local = bound.local.clone();
+        service
+            .serve(bound, shutdown.drain())
+            .with_context(|| format!("cannot watch {local}"))?;
+        info!(trigger = %name, address = %local, "listen");
+        writeln!(ready, "listening {name} {local}")?;
+    }
+    Ok(())
+}
+
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(reason = %error, "cannot tell the service manager");
+    }
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let plan = plan(path)?;
+    let spawner = spawner()?;
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
+    let spawner = spawner
+        .connect()
+        .context("cannot reach the spawner")
+        .map_err(Failure::Refused)?;
+    let engine = engine(&plan, 1)?;
+    let mut report = describe::host(&plan).to_string();
+    let mut errors = Vec::new();
+    for trigger in &plan.triggers {
+        let serves = match Handler::load(trigger, &engine, &spawner) {
+            Ok(Loaded {
+                serving,
+                fallback: None,
+            }) => serving.describe().to_owned(),
+            Ok(Loaded {
+                serving,
+                fallback: Some(why),
+            }) => {
+                format!("{}, since {why}", serving.describe())
+            }
+            Err(error) => {
+                errors.push(format!("{error:#}"));
+                "cannot be loaded".to_owned()
+            }
+        };
+        report.push_str(&format!("\n{}", describe::trigger(trigger, Some(&serves))));
+    }
+    print(&report)?;
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Asked(anyhow!(errors.join("\n"))))
+    }
+}
+
+fn attempt(cli: &Cli, guest: &cli::Try) -> Result<(), Failure> {
+    let _log = log::start(cli.log_format, cli.log_level);
+    let attempt = Attempt {
+        guest: guest.guest.clone(),
+        args: guest.args.clone(),
+        env: guest.env.clone(),
+        dirs: guest
+            .dir
+            .iter()
+            .map(|(guest, host)| (guest.clone(), host.into()))
+            .collect(),
+    };
+    let loaded = attempt.load().map_err(Failure::Asked)?;
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(loaded.run()).map_err(Failure::Refused)?;
+    // A read of the terminal may be under way, and cannot be called off.
+    runtime.shutdown_background();
+    match outcome {
+        Outcome::Done => Ok(()),
+        Outcome::Exit(status) => Err(Failure::Ended(u8::try_from(status).unwrap_or(u8::MAX))),
+        other => {
+            let why = other
+                .reason()
+                .map(|why| format!(": {why}"))
+                .unwrap_or_default();
+            Err(Failure::Refused(anyhow!(
+                "the guest ended with {other}{why}"
+            )))
+        }
+    }
+}
+
+fn inspect(path: &Path) -> Result<(), Failure> {
+    let profile = handler::read(path).and_then(|wasm| Profile::of(&wasm));
+    let profile = profile.with_context(|| format!("cannot inspect {}", path.display()));
+    print(&profile.map_err(Failure::Asked)?.report(path).to_string())
+}
+
+fn print(report: &str) -> Result<(), Failure> {
+    let written = io::stdout().write_all(report.as_bytes());
+    written
+        .context("cannot write to stdout")
+        .map_err(Failure::Refused)
+}

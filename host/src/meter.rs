@@ -1,0 +1,96 @@
+//! What one connection has used: bytes each way, when the last of them moved, and time on the
+//! processor. One value shared by the instance that uses, the watch that limits and the log line
+//! that tells; all of it is counted where it happens and nowhere else.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Counters of one connection. Times are kept in nanoseconds since `since`.
+#[derive(Debug)]
+pub struct Meter {
+    since: Instant,
+    received: AtomicU64,
+    sent: AtomicU64,
+    moved: AtomicU64,
+    /// Time on the processor before the current turn.
+    spent: AtomicU64,
+    /// When the current turn began, plus one; 0 between turns.
+    turn: AtomicU64,
+}
+
+impl Meter {
+    /// All zero, the clock starting at `since`.
+    pub fn new(since: Instant) -> Self {
+        Self {
+            since,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            spent: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
+        }
+    }
+
+    /// When counting began.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// `count` bytes came from the client.
+    pub fn received(&self, count: usize) {
+        self.received.fetch_add(count as u64, Relaxed);
+        self.moved.store(self.now(), Relaxed);
+    }
+
+    /// `count` bytes went to the client.
+    pub fn sent(&self, count: usize) {
+        self.sent.fetch_add(count as u64, Relaxed);
+        self.moved.store(self.now(), Relaxed);
+    }
+
+    /// Bytes from the client.
+    pub fn rx(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Bytes to the client.
+    pub fn tx(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// When the last byte moved; at the beginning, when counting began.
+    pub fn last_moved(&self) -> Instant {
+        self.since + Duration::from_nanos(self.moved.load(Relaxed))
+    }
+
+    /// Time on the processor so far, the current turn included.
+    pub fn cpu(&self) -> Duration {
+        let turn = match self.turn.load(Relaxed) {
+            0 => 0,
+            began => self.now().saturating_sub(began - 1),
+        };
+        Duration::from_nanos(self.spent.load(Relaxed) + turn)
+    }
+
+    /// Runs `work`, counting the time of its turns as time on the processor: what it waits for is
+    /// not counted.
+    pub async fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            let began = self.now();
+            self.turn.store(began + 1, Relaxed);
+            let polled = work.as_mut().poll(cx);
+            self.turn.store(0, Relaxed);
+            self.spent
+                .fetch_add(self.now().saturating_sub(began), Relaxed);
+            polled
+        })
+        .await
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,179 @@
+//! The state of one preview-1 instance: its descriptors, its connection, its files and its log.
+//! Nothing in it is shared with another instance but what cannot be changed.
+
+use std::sync::Arc;
+
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::types::{Errno, Error, Fd};
+use wasmtime_wasi::{WasiCtxBuilder, WasiView};
+
+use super::args::Strings;
+use super::descriptors::{Descriptor, Descriptors};
+use super::dirs::Dirs;
+use super::output::Output;
+use super::socket::Socket;
+use crate::connection::Stream;
+use crate::engine::{Budget, Metered};
+use crate::meter::Meter;
+
+/// How a preview-1 module expects to find its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// It accepts it from the listener at descriptor 3.
+    Socket,
+    /// It is its stdin and stdout.
+    Stdio,
+}
+
+/// How an instance said that it has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It waited for another connection.
+    Served,
+    /// It called exit with this status.
+    Exit(i32),
+}
+
+/// One preview-1 instance.
+pub struct Guest {
+    pub(super) style: Style,
+    pub(super) descriptors: Descriptors,
+    pub(super) socket: Socket,
+    pub(super) listener_nonblocking: bool,
+    pub(super) args: Strings,
+    pub(super) env: Strings,
+    pub(super) output: Output,
+    pub(super) meter: Arc<Meter>,
+    pub(super) finish: Option<Finish>,
+    /// wasmtime-wasi's part, for the files: only a guest with directories has one.
+    files: Option<Box<WasiP1Ctx>>,
+    budget: Budget,
+}
+
+/// What a new instance is given.
+pub struct Given<'a> {
+    pub style: Style,
+    pub args: Strings,
+    pub env: Strings,
+    pub dirs: &'a Dirs,
+    pub output: Output,
+    pub stream: Stream,
+    pub meter: Arc<Meter>,
+    pub budget: Budget,
+}
+
+impl Guest {
+    /// An instance that has not begun.
+    pub fn new(given: Given<'_>) -> Self {
+        let Given {
+            style,
+            args,
+            env,
+            dirs,
+            output,
+            stream,
+            meter,
+            budget,
+        } = given;
+        let files = (dirs.count() > 0).then(|| {
+            let mut context = WasiCtxBuilder::new().build_p1();
+            dirs.give(context.ctx().ctx);
+            Box::new(context)
+        });
+        let (descriptors, socket) = match style {
+            Style::Socket => (
+                Descriptors::socket_style(dirs.count()),
+                Socket::offered(stream, meter.clone()),
+            ),
+            Style::Stdio => (
+                Descriptors::stdio_style(dirs.count()),
+                Socket::open(stream, meter.clone()),
+            ),
+        };
+        let listener_nonblocking = false;
+        let finish = None;
+        Self {
+            style,
+            descriptors,
+            socket,
+            listener_nonblocking,
+            args,
+            env,
+            output,
+            meter,
+            finish,
+            files,
+            budget,
+        }
+    }
+
+    /// How it said that it has finished, if it did.
+    pub fn finish(&self) -> Option<Finish> {
+        self.finish
+    }
+
+    /// Whether the client was seen to go away.
+    pub fn hangup(&self) -> bool {
+        self.socket.hangup
+    }
+
+    /// Ends the instance, from within a call of its own.
+    pub(super) fn end(&mut self, finish: Finish) -> wasmtime::Error {
+        self.finish = Some(finish);
+        wasmtime::format_err!("the guest has finished")
+    }
+
+    /// wasmtime-wasi's part and its number for the file or directory at `fd`; `otherwise` when it
+    /// is something else that is open.
+    pub(super) fn file(&mut self, fd: Fd, otherwise: Errno) -> Result<(&mut WasiP1Ctx, Fd), Error> {
+        match (self.descriptors.get(fd)?, &mut self.files) {
+            (Descriptor::File(inner), Some(files)) => Ok((files, inner.into())),
+            _ => Err(otherwise.into()),
+        }
+    }
+
+    /// The same for the two directories of a call.
+    pub(super) fn two_files(&mut self, a: Fd, b: Fd) -> Result<(&mut WasiP1Ctx, Fd, Fd), Error> {
+        match (
+            self.descriptors.get(a)?,
+            self.descriptors.get(b)?,
+            &mut self.files,
+        ) {
+            (Descriptor::File(a), Descriptor::File(b), Some(files)) => {
+                Ok((files, a.into(), b.into()))
+            }
+            _ => Err(Errno::Notdir.into()),
+        }
+    }
+
+    /// Lets go of what a descriptor stood for, after its number is gone.
+    pub(super) async fn release(
+        &mut self,
+        memory: &mut wiggle::GuestMemory<'_>,
+        descriptor: Descriptor,
+    ) -> Result<(), Error> {
+        use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+        match (descriptor, &mut self.files) {
+            (Descriptor::Connection, _) if !self.descriptors.any_connection() => {
+                self.socket.close();
+                Ok(())
+            }
+            (Descriptor::File(inner), Some(files)) => files.fd_close(memory, inner.into()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Prepares wasmtime-wasi's part for a call, as its own linker would.
+    pub(super) fn fuel_files(&mut self, fuel: usize) {
+        use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+        if let Some(files) = &mut self.files {
+            files.set_hostcall_fuel(fuel);
+        }
+    }
+}
+
+impl Metered for Guest {
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+}

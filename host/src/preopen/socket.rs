@@ -1,0 +1,287 @@
+//! The connection as a preview-1 guest sees it: reads and writes go straight between the socket and
+//! the guest's memory, through every buffer it names, and wait by suspending the instance.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi::p1::types::{CiovecArray, Errno, Error, IovecArray, Size};
+use wiggle::{GuestMemory, GuestPtr};
+
+use crate::connection::{Shutdown, Stream};
+use crate::meter::Meter;
+
+/// Buffers of one call, as `IOV_MAX` has it: more is refused.
+const BUFFERS: u32 = 1024;
+
+type Buffers = SmallVec<[GuestPtr<[u8]>; 8]>;
+
+/// The one connection of an instance.
+#[derive(Debug)]
+pub(super) struct Socket {
+    link: Link,
+    meter: Arc<Meter>,
+    /// Whether the guest has asked for reads and writes that never wait.
+    pub nonblocking: bool,
+    /// Whether the client was seen to reset or abandon the connection.
+    pub hangup: bool,
+    /// An error that a poll came across; the kernel tells each once, so the next read repeats it.
+    pending: Option<Errno>,
+}
+
+/// How far the guest has come with its connection.
+#[derive(Debug)]
+enum Link {
+    /// Behind the listener, to be accepted.
+    Offered(Stream),
+    Open(Stream),
+    Closed,
+}
+
+/// How a read takes what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Take {
+    /// What is at hand, waiting for the first byte.
+    Some,
+    /// All that is asked for, unless the input ends before.
+    All,
+    /// What is at hand, leaving it there.
+    Peek,
+}
+
+impl Socket {
+    pub fn offered(stream: Stream, meter: Arc<Meter>) -> Self {
+        Self::new(Link::Offered(stream), meter)
+    }
+
+    pub fn open(stream: Stream, meter: Arc<Meter>) -> Self {
+        Self::new(Link::Open(stream), meter)
+    }
+
+    fn new(link: Link, meter: Arc<Meter>) -> Self {
+        Self {
+            link,
+            meter,
+            nonblocking: false,
+            hangup: false,
+            pending: None,
+        }
+    }
+
+    /// Whether it waits behind the listener.
+    pub fn is_offered(&self) -> bool {
+        matches!(self.link, Link::Offered(_))
+    }
+
+    /// Whether the guest has closed it.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.link, Link::Closed)
+    }
+
+    /// Takes it from behind the listener; false when it was taken before.
+    pub fn accept(&mut self) -> bool {
+        match std::mem::replace(&mut self.link, Link::Closed) {
+            Link::Offered(stream) => {
+                self.link = Link::Open(stream);
+                true
+            }
+            other => {
+                self.link = other;
+                false
+            }
+        }
+    }
+
+    /// Closes it, as the last descriptor of it is closed.
+    pub fn close(&mut self) {
+        self.link = Link::Closed;
+    }
+
+    pub fn stream(&self) -> Result<&Stream, Errno> {
+        match &self.link {
+            Link::Open(stream) => Ok(stream),
+            Link::Offered(_) | Link::Closed => Err(Errno::Badf),
+        }
+    }
+
+    pub fn shutdown(&mut self, how: Shutdown) -> Result<(), Error> {
+        self.stream()?.shutdown(how).map_err(|e| self.failed(&e))?;
+        Ok(())
+    }
+
+    /// Reads into the buffers in their order, as readv(2) and recv(2) do.
+    ///
+    /// Buffers may overlap, as a hostile guest has them do; each is filled in its turn.
+    pub async fn read(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        buffers: IovecArray,
+        take: Take,
+    ) -> Result<Size, Error> {
+        let buffers = self::buffers(buffers.len(), buffers.iter(), |pointer| {
+            let buffer = memory.read(pointer)?;
+            Ok(buffer.buf.as_array(buffer.buf_len))
+        })?;
+        if let Some(errno) = self.pending.take() {
+            return Err(errno.into());
+        }
+        let mut total = 0;
+        for pointer in buffers {
+            let mut buffer = memory.as_slice_mut(pointer)?.ok_or(Errno::Notsup)?;
+            while !buffer.is_empty() {
+                let wait = !self.nonblocking && (total == 0 || take == Take::All);
+                match self.read_once(buffer, wait, take).await {
+                    Ok(Some(0)) => return Ok(total),
+                    Ok(Some(count)) => {
+                        total += u32::try_from(count).map_err(|_| Errno::Overflow)?;
+                        if take == Take::Peek {
+                            return Ok(total);
+                        }
+                        self.meter.received(count);
+                        let short = count < buffer.len();
+                        if short && take == Take::Some {
+                            return Ok(total);
+                        }
+                        buffer = &mut buffer[count..];
+                    }
+                    Ok(None) if total > 0 => return Ok(total),
+                    Ok(None) => return Err(Errno::Again.into()),
+                    // What came before the error is told first; the next call tells the error.
+                    Err(_) if total > 0 => return Ok(total),
+                    Err(e) => return Err(self.failed(&e).into()),
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// One read: `None` when nothing is at hand and it may not wait.
+    async fn read_once(
+        &mut self,
+        buffer: &mut [u8],
+        wait: bool,
+        take: Take,
+    ) -> io::Result<Option<usize>> {
+        let Link::Open(stream) = &mut self.link else {
+            return Err(rustix::io::Errno::BADF.into());
+        };
+        poll_fn(|cx| {
+            let polled = if take == Take::Peek {
+                stream.poll_peek(cx, buffer)
+            } else {
+                let mut into = ReadBuf::new(buffer);
+                let polled = Pin::new(&mut *stream).poll_read(cx, &mut into);
+                polled.map_ok(|()| into.filled().len())
+            };
+            match polled {
+                Poll::Ready(read) => Poll::Ready(read.map(Some)),
+                Poll::Pending if wait => Poll::Pending,
+                Poll::Pending => Poll::Ready(Ok(None)),
+            }
+        })
+        .await
+    }
+
+    /// Writes the buffers in their order, as writev(2) does: all of them, unless the guest has
+    /// asked not to wait.
+    pub async fn write(
+        &mut self,
+        memory: &GuestMemory<'_>,
+        buffers: CiovecArray,
+    ) -> Result<Size, Error> {
+        let buffers = self::buffers(buffers.len(), buffers.iter(), |pointer| {
+            let buffer = memory.read(pointer)?;
+            Ok(buffer.buf.as_array(buffer.buf_len))
+        })?;
+        let mut slices: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();
+        for pointer in buffers {
+            slices.push(IoSlice::new(
+                memory.as_slice(pointer)?.ok_or(Errno::Notsup)?,
+            ));
+        }
+        let mut slices = &mut slices[..];
+        let mut total = 0;
+        while !slices.is_empty() {
+            match self.write_once(slices).await {
+                Ok(Some(count)) => {
+                    total += u32::try_from(count).map_err(|_| Errno::Overflow)?;
+                    self.meter.sent(count);
+                    IoSlice::advance_slices(&mut slices, count);
+                }
+                Ok(None) if total > 0 => break,
+                Ok(None) => return Err(Errno::Again.into()),
+                Err(_) if total > 0 => break,
+                Err(e) => return Err(self.failed(&e).into()),
+            }
+        }
+        Ok(total)
+    }
+
+    /// One write: `None` when there is no room and it may not wait.
+    async fn write_once(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        let wait = !self.nonblocking;
+        let Link::Open(stream) = &mut self.link else {
+            return Err(rustix::io::Errno::BADF.into());
+        };
+        poll_fn(
+            |cx| match Pin::new(&mut *stream).poll_write_vectored(cx, slices) {
+                Poll::Ready(written) => Poll::Ready(written.map(Some)),
+                Poll::Pending if wait => Poll::Pending,
+                Poll::Pending => Poll::Ready(Ok(None)),
+            },
+        )
+        .await
+    }
+
+    /// Keeps an error for the next read.
+    pub fn keep(&mut self, error: &io::Error) {
+        self.pending = Some(self.failed(error));
+    }
+
+    /// The guest's word for an error of the socket; a client that went away is remembered.
+    pub fn failed(&mut self, error: &io::Error) -> Errno {
+        use rustix::io::Errno as Host;
+        let (errno, hangup) = match Host::from_io_error(error) {
+            Some(Host::CONNRESET) => (Errno::Connreset, true),
+            Some(Host::PIPE) => (Errno::Pipe, true),
+            Some(Host::CONNABORTED) => (Errno::Connaborted, true),
+            Some(Host::TIMEDOUT) => (Errno::Timedout, true),
+            Some(Host::HOSTUNREACH) => (Errno::Hostunreach, true),
+            Some(Host::NETUNREACH) => (Errno::Netunreach, true),
+            Some(Host::NETDOWN) => (Errno::Netdown, true),
+            Some(Host::NOTCONN) => (Errno::Notconn, false),
+            Some(Host::BADF) => (Errno::Badf, false),
+            Some(Host::INVAL) => (Errno::Inval, false),
+            Some(Host::NOBUFS) => (Errno::Nobufs, false),
+            Some(Host::NOMEM) => (Errno::Nomem, false),
+            _ => (Errno::Io, false),
+        };
+        self.hangup |= hangup;
+        errno
+    }
+}
+
+/// The buffers of a call that are not empty. Their number and their sum are those of readv(2).
+fn buffers<T>(
+    count: u32,
+    pointers: impl Iterator<Item = Result<GuestPtr<T>, wiggle::GuestError>>,
+    read: impl Fn(GuestPtr<T>) -> Result<GuestPtr<[u8]>, wiggle::GuestError>,
+) -> Result<Buffers, Error> {
+    if count > BUFFERS {
+        return Err(Errno::Inval.into());
+    }
+    let mut sum = 0u32;
+    let mut found = Buffers::new();
+    for pointer in pointers {
+        let buffer = read(pointer?)?;
+        sum = sum.checked_add(buffer.len()).ok_or(Errno::Inval)?;
+        if buffer.len() > 0 {
+            found.push(buffer);
+        }
+    }
+    Ok(found)
+}

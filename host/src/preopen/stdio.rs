@@ -1,0 +1,351 @@
+//! The connection as a component's stdin and stdout. The stock streams of wasmtime-wasi start a
+//! task each and copy through a channel; these read and write the socket where they are called.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use super::output::{Channel, Output};
+use crate::connection::{Shutdown, Stream};
+use crate::meter::Meter;
+
+/// Bytes that are read at once, whatever the guest asks for; and that are taken to be written
+/// while the client is slow to read.
+const CHUNK: usize = 64 * 1024;
+
+/// The connection of one component instance, shared by all its handles of stdin and stdout.
+#[derive(Clone, Debug)]
+pub struct Connected(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    wire: Mutex<Wire>,
+    meter: Arc<Meter>,
+    hangup: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Wire {
+    stream: Stream,
+    /// Taken from the guest and not yet by the kernel: at most one chunk.
+    unsent: Bytes,
+}
+
+impl Connected {
+    pub fn new(stream: Stream, meter: Arc<Meter>) -> Self {
+        let wire = Mutex::new(Wire {
+            stream,
+            unsent: Bytes::new(),
+        });
+        Self(Arc::new(Shared {
+            wire,
+            meter,
+            hangup: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether the client was seen to go away.
+    pub fn hangup(&self) -> bool {
+        self.0.hangup.load(Relaxed)
+    }
+
+    /// Waits until what the guest has written is sent; then the client is told that it is all.
+    pub async fn finish(&self) {
+        let sent = poll_fn(|cx| self.poll_unsent(cx)).await;
+        if sent.is_ok() {
+            // A client that has gone needs no telling.
+            let _ = self.wire().stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: io::Error) -> StreamError {
+        self.0.hangup.store(true, Relaxed);
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => StreamError::Closed,
+            _ => StreamError::LastOperationFailed(error.into()),
+        }
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<Bytes>> {
+        let mut buffer = BytesMut::zeroed(size.min(CHUNK));
+        let mut into = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(&mut self.wire().stream).poll_read(cx, &mut into);
+        let count = into.filled().len();
+        polled.map_ok(|()| {
+            self.0.meter.received(count);
+            buffer.truncate(count);
+            buffer.freeze()
+        })
+    }
+
+    /// Sends what is left; ready when nothing is.
+    fn poll_unsent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut wire = self.wire();
+        let Wire { stream, unsent } = &mut *wire;
+        while !unsent.is_empty() {
+            let count = match Pin::new(&mut *stream).poll_write(cx, unsent) {
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(e)) => {
+                    unsent.clear();
+                    return Poll::Ready(Err(e));
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            self.0.meter.sent(count);
+            unsent.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl IsTerminal for Connected {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdinStream for Connected {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(Input(self.clone()))
+    }
+}
+
+impl StdoutStream for Connected {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self::Out(self.clone()))
+    }
+}
+
+impl AsyncRead for Connected {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.wire().stream).poll_read(cx, into);
+        self.0.meter.received(into.filled().len() - before);
+        polled
+    }
+}
+
+impl AsyncWrite for Connected {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.wire().stream).poll_write(cx, from);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.0.meter.sent(count);
+        }
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_unsent(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire().stream).poll_shutdown(cx)
+    }
+}
+
+/// One handle of stdin.
+struct Input(Connected);
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Input {
+    async fn ready(&mut self) {
+        // An error is ready, too: the read that follows tells it.
+        let _ = poll_fn(|cx| self.0.wire().stream.poll_readable(cx)).await;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl InputStream for Input {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        if size == 0 {
+            return Ok(Bytes::new());
+        }
+        match self
+            .0
+            .poll_read(&mut Context::from_waker(Waker::noop()), size)
+        {
+            Poll::Pending => Ok(Bytes::new()),
+            Poll::Ready(Ok(bytes)) if bytes.is_empty() => Err(StreamError::Closed),
+            Poll::Ready(Ok(bytes)) => Ok(bytes),
+            Poll::Ready(Err(e)) => Err(self.0.failed(e)),
+        }
+    }
+
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        if size == 0 {
+            return Ok(Bytes::new());
+        }
+        match poll_fn(|cx| self.0.poll_read(cx, size)).await {
+            Ok(bytes) if bytes.is_empty() => Err(StreamError::Closed),
+            Ok(bytes) => Ok(bytes),
+            Err(e) => Err(self.0.failed(e)),
+        }
+    }
+}
+
+/// One handle of stdout.
+struct Out(Connected);
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Out {
+    async fn ready(&mut self) {
+        // An error is ready, too: the write that follows tells it.
+        let _ = poll_fn(|cx| {
+            std::task::ready!(self.0.poll_unsent(cx))?;
+            self.0.wire().stream.poll_writable(cx)
+        })
+        .await;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Out {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        {
+            let mut wire = self.0.wire();
+            if !wire.unsent.is_empty() || bytes.len() > CHUNK {
+                return Err(StreamError::trap("wrote more than check-write allowed"));
+            }
+            wire.unsent = bytes;
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        match self.0.poll_unsent(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(e)) => Err(self.0.failed(e)),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.flush()?;
+        Ok(if self.0.wire().unsent.is_empty() {
+            CHUNK
+        } else {
+            0
+        })
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let mut bytes = bytes;
+        loop {
+            poll_fn(|cx| self.0.poll_unsent(cx))
+                .await
+                .map_err(|e| self.0.failed(e))?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let chunk = bytes.split_to(bytes.len().min(CHUNK));
+            self.0.wire().unsent = chunk;
+        }
+    }
+
+    async fn write_ready(&mut self) -> StreamResult<usize> {
+        poll_fn(|cx| self.0.poll_unsent(cx))
+            .await
+            .map_err(|e| self.0.failed(e))?;
+        Ok(CHUNK)
+    }
+}
+
+/// A component's stderr: the log of its connection.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Mutex<Output>>);
+
+impl Log {
+    pub fn new(output: Output) -> Self {
+        Self(Arc::new(Mutex::new(output)))
+    }
+
+    fn say(&self, bytes: &[u8]) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(Channel::Stderr, bytes);
+    }
+}
+
+impl IsTerminal for Log {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Log {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl AsyncWrite for Log {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.say(from);
+        Poll::Ready(Ok(from.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Log {
+    async fn ready(&mut self) {}
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Log {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.say(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(CHUNK)
+    }
+}

@@ -1,0 +1,251 @@
+//! Serving: one task for each listener, one for each connection. The only place where an outcome is
+//! recorded. Several of these may run side by side; what they share is permits and counters.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use crate::connection::{Connection, Peer, Stream};
+use crate::handler::exec::{self, Exec};
+use crate::handler::{Handler, Serving};
+use crate::limits::{HostLimit, Limits, Places, SourceFull};
+use crate::listener::{Accepted, Bound, Listener};
+use crate::log::{self, End};
+use crate::meter::Meter;
+use crate::outcome::Outcome;
+use crate::preopen::env::Facts;
+use crate::queue::Verdict;
+use crate::shutdown::Drain;
+
+/// A trigger that is ready to be served at any number of listeners.
+pub enum Service {
+    /// The host accepts for its handler.
+    Accept(Arc<Accepting>),
+    /// The job accepts for itself.
+    HandOver(Arc<str>, Arc<Exec>),
+}
+
+/// A trigger whose connections the host accepts.
+pub struct Accepting {
+    trigger: Arc<str>,
+    handler: Handler,
+    limits: Limits,
+}
+
+/// One of its listeners.
+struct Gate {
+    accepting: Arc<Accepting>,
+    listener: Listener,
+    facts: Arc<Facts>,
+    drain: Drain,
+}
+
+impl Service {
+    /// Serves `trigger` in a host with these places.
+    pub fn new(trigger: Arc<str>, serving: Serving, host: &HostLimit) -> Self {
+        match serving {
+            Serving::Accept(handler, admission) => {
+                let limits = Limits::new(&admission, host.clone());
+                Self::Accept(Arc::new(Accepting {
+                    trigger,
+                    handler,
+                    limits,
+                }))
+            }
+            Serving::HandOver(exec) => Self::HandOver(trigger, Arc::new(exec)),
+        }
+    }
+
+    /// Begins to serve at one listener, until the drain begins. The listener is closed then, or
+    /// when the last process that has it has ended; connections go on.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the listener.
+    pub fn serve(&self, bound: Bound, drain: Drain) -> io::Result<()> {
+        match self {
+            Self::Accept(accepting) => {
+                let listener = bound.accepting()?;
+                let facts = Arc::new(accepting.handler.facts(&listener.local));
+                let gate = Gate {
+                    accepting: accepting.clone(),
+                    listener,
+                    facts,
+                    drain,
+                };
+                tokio::spawn(gate.serve());
+            }
+            Self::HandOver(trigger, exec) => {
+                tokio::spawn(hand_over(trigger.clone(), exec.clone(), bound, drain));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of the next connection, or run of a job.
+fn next_id() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    COUNT.fetch_add(1, Relaxed)
+}
+
+impl Gate {
+    async fn serve(self) {
+        tokio::select! {
+            biased;
+            () = self.drain.begun() => {}
+            () = self.accept() => {}
+        }
+    }
+
+    /// Accepts for ever, and starts a handler for each connection.
+    async fn accept(&self) {
+        let Accepting {
+            trigger, limits, ..
+        } = &*self.accepting;
+        loop {
+            self.listener.waiting().await;
+            let places = limits.place().await;
+            match self.listener.accept() {
+                Accepted::Connection(stream, peer) => self.begin(places, stream, peer),
+                Accepted::Gone => {}
+                Accepted::Exhausted(error, pause) => {
+                    let ms = pause.as_millis();
+                    warn!(%trigger, reason = %error, ms, "pause");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    fn begin(&self, places: Places, stream: Stream, peer: Peer) {
+        let Accepting {
+            trigger, limits, ..
+        } = &*self.accepting;
+        let id = next_id();
+        let since = Instant::now();
+        let permits = match limits.admit(places, &peer) {
+            Ok(permits) => permits,
+            Err(SourceFull) => {
+                info!(%trigger, id, %peer, reason = "per_source", "reject");
+                return;
+            }
+        };
+        debug!(%trigger, id, %peer, "accept");
+        let meter = Arc::new(Meter::new(since));
+        let local = self.listener.local.clone();
+        let connection = Connection {
+            id,
+            since,
+            peer,
+            local,
+            stream,
+            meter,
+            permits,
+        };
+        let (accepting, facts) = (self.accepting.clone(), self.facts.clone());
+        tokio::spawn(one(accepting, facts, connection, self.drain.clone()));
+    }
+}
+
+/// Serves a listener whose job accepts for itself, until the drain begins and its last process has
+/// ended.
+async fn hand_over(trigger: Arc<str>, exec: Arc<Exec>, bound: Bound, drain: Drain) {
+    let facts = exec.facts(&bound.local).variables;
+    let (cut, stop) = watch::channel(None);
+    let runs = Arc::new(Runs { trigger });
+    let served = exec.serve(bound.as_fd(), facts, runs.clone(), drain.begun(), stop);
+    tokio::pin!(served);
+    let served = tokio::select! {
+        served = &mut served => served,
+        () = drain.over() => {
+            cut.send_replace(Some(Outcome::Drained));
+            served.await
+        }
+    };
+    if let Err(error) = served {
+        error!(trigger = %runs.trigger, reason = %error, "end");
+    }
+}
+
+/// The log of a job's runs.
+struct Runs {
+    trigger: Arc<str>,
+}
+
+impl exec::Watch for Runs {
+    fn next_id(&self) -> u64 {
+        next_id()
+    }
+
+    fn started(&self, id: u64, pid: i32) {
+        debug!(trigger = %self.trigger, id, pid, "start");
+    }
+
+    fn ended(&self, id: u64, outcome: &Outcome, verdict: Verdict, ran: Duration) {
+        if let Verdict::Left { closed } = verdict {
+            info!(trigger = %self.trigger, id, closed, reason = "not accepted", "reject");
+        }
+        log::end(&End {
+            trigger: &self.trigger,
+            id,
+            peer: None,
+            outcome,
+            ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
+            rx: None,
+            tx: None,
+        });
+    }
+
+    fn paused(&self, pause: Duration) {
+        let ms = pause.as_millis();
+        warn!(trigger = %self.trigger, reason = "the job keeps failing", ms, "pause");
+    }
+}
+
+/// One connection, from its start to its line in the log.
+async fn one(accepting: Arc<Accepting>, facts: Arc<Facts>, connection: Connection, drain: Drain) {
+    let mut record = Record::new(&accepting, &connection);
+    record.outcome = accepting.handler.run(connection, &facts, &drain).await;
+}
+
+/// The line of a connection: written when it is dropped, so that even a panic leaves one.
+struct Record {
+    trigger: Arc<str>,
+    id: u64,
+    peer: Peer,
+    meter: Arc<Meter>,
+    counted: bool,
+    outcome: Outcome,
+}
+
+impl Record {
+    fn new(accepting: &Accepting, connection: &Connection) -> Self {
+        Self {
+            trigger: accepting.trigger.clone(),
+            id: connection.id,
+            peer: connection.peer,
+            meter: connection.meter.clone(),
+            counted: !matches!(accepting.handler, Handler::Exec(_)),
+            outcome: Outcome::Failed("the host failed; this is a bug in it".to_owned()),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        log::end(&End {
+            trigger: &self.trigger,
+            id: self.id,
+            peer: Some(&self.peer),
+            outcome: &self.outcome,
+            ms: u64::try_from(self.meter.since().elapsed().as_millis()).unwrap_or(u64::MAX),
+            rx: self.counted.then(|| self.meter.rx()),
+            tx: self.counted.then(|| self.meter.tx()),
+        });
+    }
+}

@@ -1,0 +1,139 @@
+//! Stopping: signals become one value that everything listens to. The first asks to drain (accept
+//! nothing, let what runs finish), the second, or the end of the grace period, to end at once.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// How far the host has come with stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    Draining,
+    Over,
+}
+
+/// What every listener and connection holds: how it learns of the end, and by which the host learns
+/// that it has ended.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    phase: watch::Receiver<Phase>,
+    _running: mpsc::Sender<()>,
+}
+
+/// The host's end of it.
+#[derive(Debug)]
+pub struct Shutdown {
+    phase: watch::Sender<Phase>,
+    drain: Drain,
+    ended: mpsc::Receiver<()>,
+}
+
+/// How a drain went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All that ran has finished.
+    Finished,
+    /// The grace period ran out, or a second signal came: what still ran was ended.
+    Cut,
+}
+
+impl Drain {
+    /// Resolves when nothing more is to be accepted.
+    pub async fn begun(&self) {
+        self.reaches(Phase::Draining).await;
+    }
+
+    /// Resolves when what still runs has to end.
+    pub async fn over(&self) {
+        self.reaches(Phase::Over).await;
+    }
+
+    async fn reaches(&self, phase: Phase) {
+        let mut watched = self.phase.clone();
+        // The sender is gone only when the host is, and then it is over, too.
+        let _ = watched.wait_for(|now| *now >= phase).await;
+    }
+}
+
+impl Shutdown {
+    pub fn new() -> Self {
+        let (phase, watched) = watch::channel(Phase::Serving);
+        let (running, ended) = mpsc::channel(1);
+        Self {
+            phase,
+            drain: Drain {
+                phase: watched,
+                _running: running,
+            },
+            ended,
+        }
+    }
+
+    /// What listeners and connections hold.
+    pub fn drain(&self) -> Drain {
+        self.drain.clone()
+    }
+
+    /// Stops accepting, waits for what runs to finish until `grace` has passed or `again` resolves,
+    /// and then ends it.
+    pub async fn stop(self, grace: Duration, again: impl Future<Output = ()>) -> Drained {
+        let Self {
+            phase,
+            drain,
+            mut ended,
+        } = self;
+        drop(drain);
+        phase.send_replace(Phase::Draining);
+        let finished = tokio::select! {
+            _ = ended.recv() => true,
+            () = again => false,
+            () = tokio::time::sleep(grace) => false,
+        };
+        if finished {
+            return Drained::Finished;
+        }
+        phase.send_replace(Phase::Over);
+        ended.recv().await;
+        Drained::Cut
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes them over from the system's default, which is to die.
+    ///
+    /// # Errors
+    /// When the runtime cannot.
+    pub fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self {
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Resolves with the name of the next one.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The real binary under test: started with a trigger file on free ports, known to be ready by what
+//! it tells its service manager, its log read as it comes, ended by its pid. Everything that waits
+//! gives up after `PATIENCE`, which is for a hung test and not a measure of speed.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running host.
+pub struct Host {
+    child: Child,
+    /// The folder of its trigger file.
+    pub dir: TempDir,
+    addresses: HashMap<String, Vec<String>>,
+    log: Arc<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<Value>>,
+    news: Condvar,
+}
+
+/// A guest of this repository, as `guests/build --all` makes it.
+pub fn guest(name: &str) -> String {
+    built("wasm")
+        .join(format!("{name}.wasm"))
+        .display()
+        .to_string()
+}
+
+/// A native program of this repository, likewise.
+pub fn native(name: &str) -> String {
+    built("native").join(name).display().to_string()
+}
+
+fn built(kind: &str) -> PathBuf {
+    let built = repository().join("guests/target").join(kind);
+    assert!(
+        built.is_dir(),
+        "the guests are not built: run guests/build --all"
+    );
+    built
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The command, without a trigger file.
+pub fn portcullis() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// `source` with `{guest:NAME}`, `{native:NAME}`, `{repo}` and `{dir}` replaced by paths.
+pub fn with_paths(source: &str, dir: &Path) -> String {
+    let mut out = String::new();
+    let mut rest = source;
+    while let Some(start) = rest.find('{') {
+        let Some(end) = rest[start..].find('}').map(|end| start + end) else {
+            break;
+        };
+        let path = match rest[start + 1..end].split_once(':') {
+            Some(("guest", name)) => guest(name),
+            Some(("native", name)) => native(name),
+            _ if &rest[start + 1..end] == "repo" => repository().display().to_string(),
+            _ if &rest[start + 1..end] == "dir" => dir.display().to_string(),
+            _ => rest[start..=end].to_owned(),
+        };
+        out += &rest[..start];
+        out += &path;
+        rest = &rest[end + 1..];
+    }
+    out + rest
+}
+
+impl Host {
+    /// Starts a host with this trigger file (see `with_paths`) and waits until it is ready.
+    pub fn start(triggers: &str) -> Self {
+        Self::start_with(triggers, |_| {})
+    }
+
+    /// The same, after `adjust` has had a look at the command.
+    pub fn start_with(triggers: &str, adjust: impl FnOnce(&mut Command)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(dir, triggers, adjust)
+    }
+
+    /// The same, in a folder that is prepared already.
+    pub fn start_in(dir: TempDir, triggers: &str, adjust: impl FnOnce(&mut Command)) -> Self {
+        let file = dir.path().join("triggers.toml");
+        fs::write(&file, with_paths(triggers, dir.path())).unwrap();
+        let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut command = portcullis();
+        command
+            .args(["--log-format", "json", "--log-level", "debug", "run"])
+            .arg(&file)
+            .env("NOTIFY_SOCKET", dir.path().join("notify"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        adjust(&mut command);
+        let mut child = command.spawn().unwrap();
+
+        let log = Arc::new(Log::default());
+        let stderr = child.stderr.take().unwrap();
+        thread::spawn({
+            let log = log.clone();
+            move || log.follow(stderr)
+        });
+        let mut told = [0; 256];
+        let told = match manager.recv(&mut told) {
+            Ok(count) => String::from_utf8_lossy(&told[..count]).into_owned(),
+            Err(error) => {
+                let _ = child.kill();
+                panic!(
+                    "the host is not ready: {error}; log: {:#?}",
+                    log.lines.lock().unwrap()
+                );
+            }
+        };
+        assert!(
+            told.contains("READY=1"),
+            "the host told its manager {told:?}"
+        );
+
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut addresses: HashMap<String, Vec<String>> = HashMap::new();
+        // The lines came before the message, so what is in the pipe is all of them.
+        let plan = fs::read_to_string(&file).unwrap();
+        for _ in 0..listeners(&plan) {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            let words: Vec<_> = line.split_whitespace().collect();
+            let ["listening", name, address] = words[..] else {
+                panic!("not a ready line: {line:?}")
+            };
+            addresses
+                .entry(name.to_owned())
+                .or_default()
+                .push(address.to_owned());
+        }
+        Self {
+            child,
+            dir,
+            addresses,
+            log,
+        }
+    }
+
+    /// Where a trigger listens, as its ready lines say.
+    pub fn addresses(&self, trigger: &str) -> &[String] {
+        &self.addresses[trigger]
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    /// Connects to the first address of a trigger.
+    pub fn connect(&self, trigger: &str) -> Client {
+        Client::to(&self.addresses(trigger)[0])
+    }
+
+    /// Sends `request`, then end of input, and gives all that comes back.
+    pub fn ask(&self, trigger: &str, request: &[u8]) -> Vec<u8> {
+        self.connect(trigger).ask(request)
+    }
+
+    /// Waits for a log line that fits, from the beginning of the log.
+    pub fn logged(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        self.log
+            .wait(what, |lines| lines.iter().find(|line| fits(line)).cloned())
+    }
+
+    /// Waits until `count` log lines fit, and gives them.
+    pub fn logged_times(
+        &self,
+        count: usize,
+        what: &str,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
+        self.log.wait(what, |lines| {
+            let found: Vec<_> = lines.iter().filter(|line| fits(line)).cloned().collect();
+            (found.len() >= count).then_some(found)
+        })
+    }
+
+    /// The lines so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.lines.lock().unwrap().clone()
+    }
+
+    /// Waits for the first connection of `trigger` to end, and gives its log line.
+    pub fn ended(&self, trigger: &str) -> Value {
+        self.logged(&format!("the end of a connection of {trigger}"), |line| {
+            verb(line) == "end" && line["trigger"] == trigger
+        })
+    }
+
+    /// The outcome of the first connection of `trigger`.
+    pub fn outcome(&self, trigger: &str) -> String {
+        self.ended(trigger)["outcome"].as_str().unwrap().to_owned()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Asks it to drain, and waits for its end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < patience, "the host does not end");
+            thread::yield_now();
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if thread::panicking() {
+            for line in self.log() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// The verb of a log line.
+pub fn verb(line: &Value) -> &str {
+    line["message"].as_str().unwrap_or_default()
+}
+
+/// How many addresses a trigger file names.
+fn listeners(plan: &str) -> usize {
+    let plan: toml::Table = plan.parse().unwrap();
+    let triggers = plan["trigger"].as_table().unwrap();
+    triggers
+        .values()
+        .map(|t| t["listen"].as_array().map_or(1, Vec::len))
+        .sum()
+}
+
+impl Log {
+    fn follow(&self, stderr: impl Read) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            self.lines.lock().unwrap().push(line);
+            self.news.notify_all();
+        }
+    }
+
+    fn wait<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        let patience = Instant::now() + PATIENCE;
+        let mut lines = self.lines.lock().unwrap();
+        loop {
+            if let Some(found) = find(&lines) {
+                return found;
+            }
+            let left = patience.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "never logged: {what}; the log: {:#?}",
+                *lines
+            );
+            lines = self.news.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}
+
+/// A client over TCP or a unix socket.
+pub enum Client {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Client {
+    /// Connects to an address as a ready line has it.
+    pub fn to(address: &str) -> Self {
+        let client = match address.strip_prefix("unix:") {
+            Some(path) => Self::Unix(match path.strip_prefix('@') {
+                Some(name) => {
+                    use std::os::linux::net::SocketAddrExt as _;
+                    let name = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+                    UnixStream::connect_addr(&name).unwrap()
+                }
+                None => UnixStream::connect(path).unwrap(),
+            }),
+            None => Self::Tcp(TcpStream::connect(address).unwrap()),
+        };
+        match &client {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_write_timeout(Some(PATIENCE)).unwrap();
+            }
+            Self::Unix(stream) => {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_write_timeout(Some(PATIENCE)).unwrap();
+            }
+        }
+        client
+    }
+
+    pub fn try_clone(&self) -> Self {
+        match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone().unwrap()),
+            Self::Unix(stream) => Self::Unix(stream.try_clone().unwrap()),
+        }
+    }
+
+    pub fn shutdown(&self, how: Shutdown) {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how).unwrap(),
+            Self::Unix(stream) => stream.shutdown(how).unwrap(),
+        }
+    }
+
+    /// Sends `request`, then end of input, and gives all that comes back.
+    pub fn ask(mut self, request: &[u8]) -> Vec<u8> {
+        self.write_all(request).unwrap();
+        self.shutdown(Shutdown::Write);
+        self.rest()
+    }
+
+    /// What comes until the end.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut answer = Vec::new();
+        self.read_to_end(&mut answer).unwrap();
+        answer
+    }
+
+    /// The next `count` bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut answer = vec![0; count];
+        self.read_exact(&mut answer).unwrap();
+        answer
+    }
+
+    /// The next line, without its end.
+    pub fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        loop {
+            match &self.bytes(1)[..] {
+                b"\n" => return String::from_utf8(line).unwrap(),
+                byte => line.extend_from_slice(byte),
+            }
+        }
+    }
+
+    /// Sends `request` and checks that it comes back.
+    pub fn echo(&mut self, request: &[u8]) {
+        self.write_all(request).unwrap();
+        assert_eq!(self.bytes(request.len()), request);
+    }
+}
+
+impl Read for Client {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+        }
+    }
+}
+
+impl io::Write for Client {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(from),
+            Self::Unix(stream) => stream.write(from),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
