@@ -21,16 +21,19 @@ use crate::shutdown::Shutdown;
 /// A person at a terminal thinks for longer than a client does.
 const LIMITS: GuestLimits = GuestLimits {
     memory: 1 << 30,
-    cpu: Duration::from_secs(3600),
-    deadline: Duration::from_secs(24 * 3600),
-    idle: Duration::from_secs(24 * 3600),
+    cpu: Duration::from_hours(1),
+    deadline: Duration::from_hours(24),
+    idle: Duration::from_hours(24),
 };
 
 /// What to try, and with what.
 #[derive(Debug)]
 pub struct Attempt {
+    /// The wasm file.
     pub guest: PathBuf,
+    /// Its arguments, without its own name.
     pub args: Vec<String>,
+    /// Its variables.
     pub env: Vec<(String, String)>,
     /// Folders as the guest sees them, and where they are.
     pub dirs: Vec<(String, PathBuf)>,

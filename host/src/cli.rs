@@ -19,6 +19,7 @@ pub struct Cli {
     #[arg(long, global = true, default_value_t = LevelFilter::INFO, value_name = "LEVEL")]
     pub log_level: LevelFilter,
 
+    /// What to do
     #[command(subcommand)]
     pub command: Command,
 }

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::limits::Permits;
+use crate::limits::{Permits, Source};
 use crate::meter::Meter;
 
 /// One accepted connection.
@@ -26,9 +26,11 @@ pub struct Connection {
     pub id: u64,
     /// When it was accepted.
     pub since: Instant,
+    /// Who is at the other end.
     pub peer: Peer,
     /// Where it arrived, shared by all connections of one listener.
     pub local: Arc<Local>,
+    /// The socket itself.
     pub stream: Stream,
     /// What went over it so far; it outlives the connection for the log line.
     pub meter: Arc<Meter>,
@@ -39,11 +41,15 @@ pub struct Connection {
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
+    /// A client over TCP.
     Inet(SocketAddr),
     /// A process of this machine, as the kernel knew it when it connected.
     Unix {
+        /// Its effective user.
         uid: u32,
+        /// Its effective group.
         gid: u32,
+        /// Its process id, where the kernel tells.
         pid: Option<i32>,
     },
 }
@@ -51,7 +57,9 @@ pub enum Peer {
 /// Where a listener is really bound: the port the kernel chose instead of 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Local {
+    /// An address and a port.
     Inet(SocketAddr),
+    /// A path.
     Unix(PathBuf),
     /// Without the leading `@`.
     Abstract(Vec<u8>),
@@ -62,7 +70,9 @@ pub enum Local {
 /// The two kinds of stream socket; both read and write alike.
 #[derive(Debug)]
 pub enum Stream {
+    /// Over inet or inet6.
     Tcp(TcpStream),
+    /// Over a path, an abstract name, or one end of a pair.
     Unix(UnixStream),
 }
 
@@ -185,6 +195,16 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+}
+
+impl Peer {
+    /// What it counts as for the limit of connections from one source.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Inet(address) => Source::inet(address.ip()),
+            Self::Unix { uid, .. } => Source::User(*uid),
+        }
     }
 }
 

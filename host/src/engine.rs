@@ -135,12 +135,15 @@ pub struct Budget {
 /// What an instance wanted more of than it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overrun {
+    /// More linear memory than `limits.memory`.
     Memory,
+    /// More time on the processor than `limits.cpu`.
     Cpu,
 }
 
 /// A store's state that carries its budget.
 pub trait Metered {
+    /// Its own.
     fn budget(&mut self) -> &mut Budget;
 }
 

@@ -27,13 +27,17 @@ use watch::{Time, watch};
 
 /// What serves a trigger.
 pub enum Handler {
+    /// A core module.
     Module(Module),
+    /// A component.
     Component(Component),
+    /// A plain executable, one process a connection.
     Exec(Exec),
 }
 
 /// What is loaded for a trigger, and why it is this where the trigger names two.
 pub struct Loaded {
+    /// What serves.
     pub serving: Serving,
     /// Why the guest could not be loaded, when the fallback serves in its place.
     pub fallback: Option<String>,
@@ -50,7 +54,9 @@ pub enum Serving {
 /// The two kinds of wasm file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// A core module.
     Module,
+    /// A component.
     Component,
 }
 
@@ -75,6 +81,11 @@ impl Kind {
 }
 
 impl Serving {
+    /// Whether it takes processes.
+    pub fn is_native(&self) -> bool {
+        matches!(self, Self::Accept(Handler::Exec(_), _) | Self::HandOver(_))
+    }
+
     /// What it is, in a few words.
     pub fn describe(&self) -> &'static str {
         match self {
@@ -215,5 +226,9 @@ fn args(job: &GuestJob) -> Vec<String> {
 
 /// What stopped a guest, on one line.
 fn trap(error: &wasmtime::Error) -> Outcome {
-    Outcome::Trap(format!("{}", error.root_cause()))
+    let why = error.root_cause().to_string();
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Outcome::Failed(why);
+    }
+    Outcome::Trap(why)
 }

@@ -8,6 +8,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use wasmparser::{Encoding, Parser, Payload};
 
+/// What a trigger gives a guest that it says nothing about, in bytes of memory.
+const DEFAULT: u64 = 64 << 20;
+
 /// What a file turned out to be.
 #[derive(Debug, Default)]
 pub struct Profile {
@@ -173,7 +176,6 @@ impl Profile {
             "wasm = {}",
             toml::Value::from(path.display().to_string())
         )?;
-        const DEFAULT: u64 = 64 << 20;
         if self.memory > DEFAULT {
             writeln!(
                 out,

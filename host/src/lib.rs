@@ -6,23 +6,24 @@
 //! [`listener::Bound`] → [`connection::Connection`] → [`outcome::Outcome`] → one log line. A module
 //! uses only those below it in this list.
 
-pub mod attempt;
-pub mod capacity;
 pub mod cli;
-pub mod connection;
-pub mod engine;
-pub mod handler;
-pub mod identity;
+pub mod attempt;
 pub mod inspect;
-pub mod limits;
-pub mod listener;
-pub mod log;
-pub mod meter;
-pub mod outcome;
-pub mod plan;
-pub mod preopen;
-pub mod queue;
 pub mod serve;
+pub mod log;
+pub mod capacity;
+pub mod handler;
 pub mod shutdown;
+pub mod preopen;
+pub mod engine;
 pub mod spawner;
+pub mod queue;
+pub mod output;
+pub mod listener;
+pub mod identity;
+pub mod connection;
+pub mod limits;
+pub mod meter;
+pub mod plan;
 pub mod trigger;
+pub mod outcome;

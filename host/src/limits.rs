@@ -13,7 +13,6 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::connection::Peer;
 use crate::plan::{Admission, Rate};
 
 /// The places of the whole host.
@@ -67,24 +66,25 @@ impl Limits {
     /// trigger without clients holds no place; what is over the limit stays in the kernel's
     /// backlog, as with tcpserver, and costs the host nothing.
     pub async fn place(&self) -> Places {
-        // The semaphores are never closed, so acquiring cannot fail.
-        const OPEN: &str = "semaphores of limits are never closed";
-        let _trigger = self.trigger.clone().acquire_owned().await.expect(OPEN);
-        let _host = self.host.0.clone().acquire_owned().await.expect(OPEN);
+        let trigger = permit(&self.trigger).await;
+        let host = permit(&self.host.0).await;
         if let Some(rate) = &self.rate {
             while let Err(early) = rate.check() {
                 tokio::time::sleep(early.wait_time_from(DefaultClock::default().now())).await;
             }
         }
-        Places { _trigger, _host }
+        Places {
+            _trigger: trigger,
+            _host: host,
+        }
     }
 
-    /// Turns a place into the permits of a connection from `peer`, or says that its source holds
-    /// as many as it may.
-    pub fn admit(&self, places: Places, peer: &Peer) -> Result<Permits, SourceFull> {
+    /// Turns a place into the permits of a connection from `source`, unless that holds as many as
+    /// it may.
+    pub fn admit(&self, places: Places, source: Source) -> Result<Permits, SourceFull> {
         let source = match &self.per_source {
             None => None,
-            Some(sources) => Some(sources.take(Source::of(peer))?),
+            Some(sources) => Some(sources.take(source)?),
         };
         Ok(Permits {
             _places: Some(places),
@@ -104,22 +104,22 @@ impl Permits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceFull;
 
-/// What counts as one source: an IPv4 address, the /64 of an IPv6 address, a user.
+/// What counts as one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
+pub enum Source {
+    /// An IPv4 address, or the /64 prefix of an IPv6 address: whoever has one has all of it.
     Inet(IpAddr),
+    /// A user of this machine.
     User(u32),
 }
 
 impl Source {
-    fn of(peer: &Peer) -> Self {
-        match peer {
-            Peer::Inet(address) => Self::Inet(match address.ip() {
-                IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),
-                v4 @ IpAddr::V4(_) => v4,
-            }),
-            Peer::Unix { uid, .. } => Self::User(*uid),
-        }
+    /// That of an address.
+    pub fn inet(ip: IpAddr) -> Self {
+        Self::Inet(match ip {
+            IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),
+            v4 @ IpAddr::V4(_) => v4,
+        })
     }
 }
 
@@ -175,6 +175,11 @@ impl Drop for SourcePermit {
     }
 }
 
+async fn permit(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let permit = places.clone().acquire_owned().await;
+    permit.expect("these semaphores are never closed")
+}
+
 fn quota(rate: Rate) -> Quota {
     let each = rate.per / rate.count.get();
     Quota::with_period(each.max(Duration::from_nanos(1)))
@@ -196,8 +201,8 @@ mod tests {
         Limits::new(&admission, host)
     }
 
-    fn peer(address: &str) -> Peer {
-        Peer::Inet(address.parse().unwrap())
+    fn source(address: &str) -> Source {
+        Source::inet(address.parse().unwrap())
     }
 
     #[tokio::test]
@@ -214,12 +219,12 @@ mod tests {
     async fn an_ipv6_source_is_its_64_bit_prefix_and_leaves_no_trace() {
         let limits = limits(Some(1));
         let held = limits
-            .admit(limits.place().await, &peer("[2001:db8::1]:1"))
+            .admit(limits.place().await, source("2001:db8::1"))
             .unwrap();
-        let same = limits.admit(limits.place().await, &peer("[2001:db8::2]:2"));
+        let same = limits.admit(limits.place().await, source("2001:db8::2"));
         assert_eq!(same.unwrap_err(), SourceFull);
         let other = limits
-            .admit(limits.place().await, &peer("[2001:db8:0:1::1]:3"))
+            .admit(limits.place().await, source("2001:db8:0:1::1"))
             .unwrap();
         drop((held, other));
         assert!(limits.per_source.unwrap().held.lock().unwrap().is_empty());

@@ -32,14 +32,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A bound, listening socket. Its unix path, when it has one, is removed when it is dropped.
 #[derive(Debug)]
 pub struct Bound {
+    /// Where it is bound.
     pub local: Arc<Local>,
     socket: OwnedFd,
-    _path: Option<OwnedPath>,
+    path: Option<OwnedPath>,
 }
 
 /// A listener that accepts on the runtime it was made on.
 #[derive(Debug)]
 pub struct Listener {
+    /// Where it is bound.
     pub local: Arc<Local>,
     socket: AsyncFd<OwnedFd>,
     _path: Option<OwnedPath>,
@@ -48,6 +50,7 @@ pub struct Listener {
 /// What came of trying to accept.
 #[derive(Debug)]
 pub enum Accepted {
+    /// A connection.
     Connection(Stream, Peer),
     /// The connection that was announced is gone again, or another taker had it.
     Gone,
@@ -79,6 +82,14 @@ impl Inherited {
             sockets.entry(name).or_default().push(socket);
         }
         Ok(Self(sockets))
+    }
+
+    /// The names of those that no trigger has taken.
+    pub fn unclaimed(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(|(_, sockets)| !sockets.is_empty())
+            .map(|(name, _)| name.as_str())
     }
 
     fn claim(&mut self, name: &str) -> anyhow::Result<OwnedFd> {
@@ -138,7 +149,7 @@ impl Bound {
         Ok(Listener {
             local: self.local,
             socket,
-            _path: self._path,
+            _path: self.path,
         })
     }
 }
@@ -154,7 +165,7 @@ impl Listener {
     pub async fn waiting(&self) {
         // The runtime refuses only while it shuts down; then nothing is waited for any more.
         if self.socket.readable().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -247,7 +258,7 @@ fn inet(address: SocketAddr, options: &SocketOptions) -> anyhow::Result<Bound> {
     Ok(Bound {
         local: Arc::new(Local::Inet(actual)),
         socket: socket.into(),
-        _path: None,
+        path: None,
     })
 }
 
@@ -259,7 +270,7 @@ fn unix_abstract(name: &str, options: &SocketOptions) -> anyhow::Result<Bound> {
     Ok(Bound {
         local: Arc::new(local),
         socket: socket.into(),
-        _path: None,
+        path: None,
     })
 }
 
@@ -279,16 +290,17 @@ fn unix_path(path: &Path, options: &SocketOptions) -> anyhow::Result<Bound> {
             .with_context(|| format!("cannot set mode {mode:04o}"))?;
     }
     if options.owner.is_some() || options.group.is_some() {
-        let owner = options.owner.as_ref().map(identity::user).transpose()?;
+        let user = options.owner.as_ref().map(identity::user).transpose()?;
+        let user = user.map(|user| user.uid);
         let group = options.group.as_ref().map(identity::group).transpose()?;
-        nix::unistd::chown(path, owner, group).context("cannot set owner and group")?;
+        nix::unistd::chown(path, user, group).context("cannot set owner and group")?;
     }
     socket.listen(backlog(options))?;
     let local = Local::Unix(path.to_owned());
     Ok(Bound {
         local: Arc::new(local),
         socket: socket.into(),
-        _path: Some(owned),
+        path: Some(owned),
     })
 }
 
@@ -334,7 +346,7 @@ fn adopt(socket: OwnedFd) -> anyhow::Result<Bound> {
     Ok(Bound {
         local: Arc::new(local),
         socket: socket.into(),
-        _path: None,
+        path: None,
     })
 }
 

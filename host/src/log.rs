@@ -20,7 +20,9 @@ use crate::outcome::Outcome;
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    /// For people.
     Text,
+    /// An object a line.
     Json,
 }
 
@@ -75,12 +77,18 @@ pub fn end(end: &End<'_>) {
 /// What the line of an end says.
 #[derive(Debug)]
 pub struct End<'a> {
+    /// What was served.
     pub trigger: &'a str,
+    /// The connection, or the run of a job.
     pub id: u64,
+    /// The client, where the host accepted it.
     pub peer: Option<&'a Peer>,
+    /// How it ended.
     pub outcome: &'a Outcome,
     /// Milliseconds from accept or start.
     pub ms: u64,
+    /// Bytes from the client, where they passed through the host.
     pub rx: Option<u64>,
+    /// Bytes to the client, likewise.
     pub tx: Option<u64>,
 }

@@ -20,7 +20,7 @@ use portcullis::outcome::Outcome;
 use portcullis::plan::{Job, Plan, Trigger, describe};
 use portcullis::serve::Service;
 use portcullis::shutdown::{Drained, Shutdown, Signals};
-use portcullis::spawner::Spawner;
+use portcullis::spawner::{self, Spawner};
 use portcullis::{cli, log};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
@@ -91,10 +91,11 @@ fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let capacity = Capacity::of(&plan).map_err(Failure::Refused)?;
     let runtime = runtime()?;
     let _inside = runtime.enter();
-    let handlers = load(&plan, capacity, spawner)?;
+    let spawner = connect(spawner)?;
+    let handlers = load(&plan, capacity, &spawner)?;
     let sites = bind(&plan, handlers, inherited).map_err(Failure::Refused)?;
     runtime
-        .block_on(serve(&plan, capacity, sites))
+        .block_on(serve(&plan, capacity, &spawner, sites))
         .map_err(Failure::Refused)
 }
 
@@ -112,14 +113,21 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(Failure::Refused)
 }
 
-/// Loads what is to serve each trigger, and says so.
-fn load(plan: &Plan, capacity: Capacity, spawner: Spawner) -> Result<Vec<Loaded>, Failure> {
-    let spawner = spawner
+fn connect(spawner: Spawner) -> Result<spawner::Handle, Failure> {
+    spawner
         .connect()
         .context("cannot reach the spawner")
-        .map_err(Failure::Refused)?;
+        .map_err(Failure::Refused)
+}
+
+/// Loads what is to serve each trigger.
+fn load(
+    plan: &Plan,
+    capacity: Capacity,
+    spawner: &spawner::Handle,
+) -> Result<Vec<Loaded>, Failure> {
     let engine = engine(plan, capacity.instances)?;
-    let load = |trigger| Handler::load(trigger, &engine, &spawner).map_err(Failure::Asked);
+    let load = |trigger| Handler::load(trigger, &engine, spawner).map_err(Failure::Asked);
     plan.triggers.iter().map(load).collect()
 }
 
@@ -150,14 +158,23 @@ fn bind(
             listeners,
         });
     }
+    for name in inherited.unclaimed() {
+        warn!(name, reason = "no trigger listens on fd:NAME", "listen");
+    }
     Ok(sites)
 }
 
 /// Serves until a signal comes, then drains.
-async fn serve(plan: &Plan, capacity: Capacity, sites: Vec<Site<'_>>) -> anyhow::Result<()> {
+async fn serve(
+    plan: &Plan,
+    capacity: Capacity,
+    spawner: &spawner::Handle,
+    sites: Vec<Site<'_>>,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot handle signals")?;
     let shutdown = Shutdown::new();
     let host = HostLimit::new(capacity.connections);
+    let native = sites.iter().any(|site| site.loaded.serving.is_native());
     let mut ready = String::new();
     for site in sites {
         start(site, &host, &shutdown, &mut ready)?;
@@ -168,15 +185,23 @@ async fn serve(plan: &Plan, capacity: Capacity, sites: Vec<Site<'_>>) -> anyhow:
         .and_then(|()| io::stdout().flush());
     notify(NotifyState::Ready);
 
-    let signal = signals.next().await;
-    info!(signal, grace_ms = plan.grace.as_millis(), "drain");
+    let stopped = tokio::select! {
+        signal = signals.next() => Ok(signal),
+        () = spawner.gone(), if native => {
+            Err(anyhow!("the spawner has died, so no job can be started; start the host again"))
+        }
+    };
+    let reason = stopped
+        .as_ref()
+        .map_or("the spawner has died", |signal| *signal);
+    info!(reason, grace_ms = plan.grace.as_millis(), "drain");
     notify(NotifyState::Stopping);
     let again = async {
         signals.next().await;
     };
     let drained = shutdown.stop(plan.grace, again).await;
     info!(cut = drained == Drained::Cut, "exit");
-    Ok(())
+    stopped.map(|_| ())
 }
 
 /// Starts to serve one trigger at each of its listeners, and adds their ready lines.
@@ -193,9 +218,10 @@ fn start(
     } = site;
     let name = &trigger.name;
     let handler = serving.describe();
-    match fallback {
-        Some(reason) => warn!(trigger = %name, handler, reason, "start"),
-        None => info!(trigger = %name, handler, "start"),
+    if let Some(reason) = fallback {
+        warn!(trigger = %name, handler, reason, "start");
+    } else {
+        info!(trigger = %name, handler, "start");
     }
     let service = Service::new(name.clone(), serving, host);
     for bound in listeners {
@@ -220,10 +246,7 @@ fn check(path: &Path) -> Result<(), Failure> {
     let spawner = spawner()?;
     let runtime = runtime()?;
     let _inside = runtime.enter();
-    let spawner = spawner
-        .connect()
-        .context("cannot reach the spawner")
-        .map_err(Failure::Refused)?;
+    let spawner = connect(spawner)?;
     let engine = engine(&plan, 1)?;
     let mut report = describe::host(&plan).to_string();
     let mut errors = Vec::new();
@@ -244,7 +267,8 @@ fn check(path: &Path) -> Result<(), Failure> {
                 "cannot be loaded".to_owned()
             }
         };
-        report.push_str(&format!("\n{}", describe::trigger(trigger, Some(&serves))));
+        report.push('\n');
+        report += &describe::trigger(trigger, Some(&serves)).to_string();
     }
     print(&report)?;
     if errors.is_empty() {

@@ -6,7 +6,6 @@ pub mod args;
 pub mod dirs;
 pub mod env;
 pub mod guest;
-pub mod output;
 pub mod stdio;
 
 mod descriptors;

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use crate::connection::{Connection, Peer, Stream};
 use crate::handler::exec::{self, Exec};
 use crate::handler::{Handler, Serving};
-use crate::limits::{HostLimit, Limits, Places, SourceFull};
+use crate::limits::{HostLimit, Limits, Places};
 use crate::listener::{Accepted, Bound, Listener};
 use crate::log::{self, End};
 use crate::meter::Meter;
@@ -128,12 +128,9 @@ impl Gate {
         } = &*self.accepting;
         let id = next_id();
         let since = Instant::now();
-        let permits = match limits.admit(places, &peer) {
-            Ok(permits) => permits,
-            Err(SourceFull) => {
-                info!(%trigger, id, %peer, reason = "per_source", "reject");
-                return;
-            }
+        let Ok(permits) = limits.admit(places, peer.source()) else {
+            info!(%trigger, id, %peer, reason = "per_source", "reject");
+            return;
         };
         debug!(%trigger, id, %peer, "accept");
         let meter = Arc::new(Meter::new(since));

@@ -60,6 +60,7 @@ impl Drain {
 }
 
 impl Shutdown {
+    /// Nothing has stopped yet.
     pub fn new() -> Self {
         let (phase, watched) = watch::channel(Phase::Serving);
         let (running, ended) = mpsc::channel(1);

@@ -19,6 +19,7 @@ use portcullis::outcome::Outcome;
 use portcullis::plan::{Identity, NativeJob, NativeStyle, Respawn};
 use portcullis::queue::Verdict;
 use portcullis::spawner::Handle;
+use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -73,6 +74,8 @@ pub fn accept_one() -> ExitCode {
     }
     ExitCode::SUCCESS
 }
+
+type Ask = Box<dyn Fn() -> std::io::Result<String> + Send + Sync>;
 
 #[derive(Debug, PartialEq)]
 enum Told {
@@ -186,14 +189,14 @@ pub async fn what_cannot_start_is_refused_when_it_is_loaded(spawner: Handle) {
                 setuid: Some(Identity::Name("nobody-of-that-name".into())),
                 ..sh()
             },
-            "user nobody-of-that-name: no such user".to_owned(),
+            "there is no user `nobody-of-that-name` on this system".to_owned(),
         ),
         (
             NativeJob {
                 setgid: Some(Identity::Name("no-such-group".into())),
                 ..sh()
             },
-            "group no-such-group: no such group".to_owned(),
+            "there is no group `no-such-group` on this system".to_owned(),
         ),
         (
             NativeJob {
@@ -256,13 +259,11 @@ pub async fn a_job_that_ignores_term_is_killed_at_its_deadline(spawner: Handle) 
         exec.run(theirs.into(), &[], 1, deadline).await,
         Outcome::Deadline
     );
-    let mut heard = [0; 64];
-    assert_eq!(client.try_read(&mut heard).unwrap(), 6);
-    assert_eq!(
-        client.try_read(&mut heard).unwrap(),
-        0,
-        "nobody holds the connection any more"
-    );
+    let mut heard = String::new();
+    let mut client = client;
+    // Ends: nobody holds the connection any more.
+    client.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "ready\n");
 }
 
 pub async fn a_flood_of_output_does_not_hold_the_job_up(spawner: Handle) {
@@ -285,7 +286,6 @@ pub async fn a_job_that_never_accepts_runs_once_a_connection_and_each_client_is_
         SocketAddr::from_abstract_name(format!("portcullis-{}", std::process::id())).unwrap();
     let inet = TcpListener::bind("127.0.0.1:0").unwrap();
     let inet6 = TcpListener::bind("[::1]:0").ok();
-    type Ask = Box<dyn Fn() -> std::io::Result<String> + Send + Sync>;
     let mut listeners: Vec<(OwnedFd, Ask)> = vec![];
     for inet in [Some(inet), inet6].into_iter().flatten() {
         let address = inet.local_addr().unwrap();
@@ -481,10 +481,11 @@ pub async fn several_instances_serve_at_once(spawner: Handle) {
         assert_eq!(heard, "I got your message: x");
     }
     for _ in 0..3 {
-        assert_eq!(
-            served.told.recv().await,
-            Some(Told::Ended(Outcome::Done, Verdict::Taken))
-        );
+        // While others run it may be open whose connection was taken.
+        let told = served.told.recv().await.unwrap();
+        let Told::Ended(Outcome::Done, Verdict::Taken | Verdict::Waiting) = told else {
+            panic!("{told:?}")
+        };
     }
     served.close.send(()).unwrap();
     served.task.await.unwrap();

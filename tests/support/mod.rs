@@ -7,21 +7,23 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use socket2::{Domain, SockRef, Socket, Type};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running host.
 pub struct Host {
@@ -36,6 +38,8 @@ pub struct Host {
 struct Log {
     lines: Mutex<Vec<Value>>,
     news: Condvar,
+    /// Set when everybody who could write to it has gone.
+    ended: AtomicBool,
 }
 
 /// A guest of this repository, as `guests/build --all` makes it.
@@ -58,6 +62,30 @@ fn built(kind: &str) -> PathBuf {
         "the guests are not built: run guests/build --all"
     );
     built
+}
+
+/// What the command says to a trigger file that it is to run or check, and how it ends.
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Has the command `run` or `check` a trigger file (see `with_paths`), and waits for its end.
+pub fn command(verb: &str, triggers: &str, dir: &Path) -> Said {
+    let file = dir.join("triggers.toml");
+    fs::write(&file, with_paths(triggers, dir)).unwrap();
+    let ended = portcullis()
+        .arg(verb)
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Said {
+        code: ended.status.code(),
+        stdout: String::from_utf8(ended.stdout).unwrap(),
+        stderr: String::from_utf8(ended.stderr).unwrap(),
+    }
 }
 
 /// The root of the repository.
@@ -209,7 +237,7 @@ impl Host {
 
     /// The lines so far.
     pub fn log(&self) -> Vec<Value> {
-        self.log.lines.lock().unwrap().clone()
+        self.log.lines().clone()
     }
 
     /// Waits for the first connection of `trigger` to end, and gives its log line.
@@ -226,6 +254,17 @@ impl Host {
 
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
+    }
+
+    /// The lines that the guests and jobs of `trigger` have written so far, with their streams.
+    pub fn said(&self, trigger: &str) -> Vec<(String, String)> {
+        let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        let log = self.log();
+        let said = log
+            .iter()
+            .filter(|line| verb(line) == "output" && line["trigger"] == trigger);
+        said.map(|line| (text(line, "stream"), text(line, "line")))
+            .collect()
     }
 
     /// Asks it to drain, and waits for its end.
@@ -258,8 +297,35 @@ impl Drop for Host {
             for line in self.log() {
                 eprintln!("{line}");
             }
+            return;
+        }
+        for line in self.log.whole() {
+            let failed = match &line {
+                Value::String(text) => text.contains("panicked"),
+                line => line["reason"]
+                    .as_str()
+                    .is_some_and(|why| why.contains("this is a bug")),
+            };
+            assert!(!failed, "the host failed: {line}");
         }
     }
+}
+
+/// Bytes without a pattern, the same ones every time.
+pub fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut noise: Vec<u8> = std::iter::repeat_with(&mut next)
+        .take(count.div_ceil(8))
+        .flatten()
+        .collect();
+    noise.truncate(count);
+    noise
 }
 
 /// The verb of a log line.
@@ -278,17 +344,38 @@ fn listeners(plan: &str) -> usize {
 }
 
 impl Log {
+    /// A test that gave up waiting has left them as they are.
+    fn lines(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn follow(&self, stderr: impl Read) {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-            self.lines.lock().unwrap().push(line);
+            self.lines().push(line);
             self.news.notify_all();
         }
+        self.ended.store(true, Ordering::Release);
+        // Whoever waits looks at the flag with the lock held, so none misses this.
+        drop(self.lines());
+        self.news.notify_all();
+    }
+
+    /// All lines, once the host has ended. A job that outlives it may hold the log open; that is
+    /// not waited for long.
+    fn whole(&self) -> Vec<Value> {
+        let lines = self.lines();
+        let ended = |_: &mut Vec<Value>| !self.ended.load(Ordering::Acquire);
+        self.news
+            .wait_timeout_while(lines, Duration::from_secs(5), ended)
+            .unwrap()
+            .0
+            .clone()
     }
 
     fn wait<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
         let patience = Instant::now() + PATIENCE;
-        let mut lines = self.lines.lock().unwrap();
+        let mut lines = self.lines();
         loop {
             if let Some(found) = find(&lines) {
                 return found;
@@ -324,7 +411,11 @@ impl Client {
             }),
             None => Self::Tcp(TcpStream::connect(address).unwrap()),
         };
-        match &client {
+        client.patient()
+    }
+
+    fn patient(self) -> Self {
+        match &self {
             Self::Tcp(stream) => {
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -334,7 +425,7 @@ impl Client {
                 stream.set_write_timeout(Some(PATIENCE)).unwrap();
             }
         }
-        client
+        self
     }
 
     pub fn try_clone(&self) -> Self {
@@ -365,6 +456,16 @@ impl Client {
         answer
     }
 
+    /// What comes until the end, be it a reset: what a socket gives that is closed while something
+    /// it was sent is unread.
+    pub fn heard(&mut self) -> Vec<u8> {
+        let mut answer = Vec::new();
+        match self.read_to_end(&mut answer) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => answer,
+        }
+    }
+
     /// The next `count` bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut answer = vec![0; count];
@@ -380,6 +481,44 @@ impl Client {
                 b"\n" => return String::from_utf8(line).unwrap(),
                 byte => line.extend_from_slice(byte),
             }
+        }
+    }
+
+    /// Sends `data`, then end of input, while it reads; gives all that comes back.
+    pub fn exchange(mut self, data: &[u8]) -> Vec<u8> {
+        let mut sender = self.try_clone();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                sender.write_all(data).unwrap();
+                sender.shutdown(Shutdown::Write);
+            });
+            self.rest()
+        })
+    }
+
+    /// Connects over TCP from an address of one's own choice.
+    pub fn from(source: [u8; 4], address: &str) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        let address: SocketAddr = address.parse().unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::Tcp(socket.into()).patient()
+    }
+
+    /// Abandons the connection, as a client does that crashes: with a reset.
+    pub fn reset(self) {
+        if let Self::Tcp(stream) = &self {
+            SockRef::from(stream)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+        }
+    }
+
+    /// Whether the connection ends, one way or the other, without another byte.
+    pub fn is_over(&mut self) -> bool {
+        match self.read(&mut [0; 1]) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
         }
     }
 

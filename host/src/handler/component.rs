@@ -14,11 +14,11 @@ use super::watch::{Time, watch};
 use crate::connection::{Connection, Local};
 use crate::engine::{Budget, Engine, Metered, Overrun};
 use crate::outcome::Outcome;
+use crate::output::{Channel, Lines};
 use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::dirs::Dirs;
 use crate::preopen::env::{self, Facts, Variables};
 use crate::preopen::guest::Style;
-use crate::preopen::output::Output;
 use crate::preopen::stdio::{Connected, Log};
 use crate::shutdown::Drain;
 
@@ -126,7 +126,11 @@ impl Component {
             .envs(&remote)
             .stdin(wire.clone())
             .stdout(wire.clone())
-            .stderr(Log::new(Output::new(self.trigger.clone(), id)))
+            .stderr(Log::new(Lines::new(
+                self.trigger.clone(),
+                id,
+                Channel::Stderr,
+            )))
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);

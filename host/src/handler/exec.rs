@@ -2,14 +2,13 @@
 //! connection with one process (inetd's nowait), `serve` gives a job its listener (Upstart's way).
 //! Processes come from the spawner; what this room adds is what a job finds, and how it ends.
 
-mod identity;
 mod output;
 mod program;
 mod respawn;
 mod serve;
+mod setup;
 
 use std::ffi::CString;
-use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -20,8 +19,11 @@ use nix::sys::signal::Signal;
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Local;
+use crate::identity::LookupError;
 use crate::outcome::Outcome;
+use crate::output::{Channel, Lines};
 use crate::plan::{NativeJob, NativeStyle, Respawn};
+use crate::preopen::env::Variables;
 use crate::preopen::{self, guest::Style};
 use crate::spawner::{self, Ended, Process, Program, Setup, SpawnError};
 
@@ -29,18 +31,12 @@ use output::Output;
 use respawn::Failures;
 pub use serve::Watch;
 
-/// Names and values that describe one start; the last of a name counts.
-pub type Facts = Vec<(String, String)>;
-
 /// Why a job cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// No such user.
-    #[error("user {0}: no such user")]
-    NoUser(String),
-    /// No such group.
-    #[error("group {0}: no such group")]
-    NoGroup(String),
+    /// No such user or group.
+    #[error(transparent)]
+    Identity(#[from] LookupError),
     /// A user by number whose group nobody knows.
     #[error("user {0} is in no user database, so its group is unknown: give setgid")]
     NoPrimaryGroup(u32),
@@ -52,9 +48,6 @@ pub enum LoadError {
         /// The host's effective user.
         user: u32,
     },
-    /// A user or group could not be looked up.
-    #[error("look up {0}: {1}")]
-    Lookup(String, io::Error),
     /// A program, a folder or a root that is not as it has to be.
     #[error("{what} {path}: {why}")]
     Path {
@@ -97,7 +90,7 @@ pub struct Exec {
     path: CString,
     argv: Vec<CString>,
     /// Of the trigger file, after what the host hands on of its own.
-    env: Facts,
+    env: Variables,
     setup: Setup,
     instances: NonZeroU32,
     respawn: Respawn,
@@ -116,12 +109,12 @@ impl Exec {
     /// # Errors
     /// What the trigger file's author has to mend.
     pub fn load(job: &NativeJob, name: &str, spawner: &spawner::Handle) -> Result<Self, LoadError> {
-        let mut env: Facts = ["PATH", "TERM"]
+        let mut env: Variables = ["PATH", "TERM"]
             .into_iter()
             .filter_map(|key| Some((key.to_owned(), std::env::var(key).ok()?)))
             .collect();
         env.extend(job.env.iter().cloned());
-        let setup = identity::setup(job)?;
+        let setup = setup::setup(job)?;
         let path = program::find(job, &env)?;
         let argv = job
             .argv
@@ -202,8 +195,7 @@ impl Exec {
         }
         let started = async {
             let program = self.program(facts, false).map_err(|e| e.to_string())?;
-            let (errors, stderr) =
-                Output::pipe("stderr").map_err(|e| format!("make a pipe: {e}"))?;
+            let (errors, stderr) = self.pipe(id, Channel::Stderr)?;
             let socket = connection.as_fd();
             let process = self
                 .start(&program, [socket, socket, stderr.as_fd(), socket])
@@ -214,9 +206,15 @@ impl Exec {
         // The job has it now; held here, the client would not see the end of its output.
         drop(connection);
         match started {
-            Ok((process, errors)) => self.attend(process, vec![errors], id, stop).await,
+            Ok((process, errors)) => self.attend(process, vec![errors], stop).await,
             Err(why) => Outcome::Failed(why),
         }
+    }
+
+    /// A pipe whose reading end becomes log lines of the run `id`.
+    fn pipe(&self, id: u64, channel: Channel) -> Result<(Output, OwnedFd), String> {
+        let lines = Lines::new(self.name.clone(), id, channel);
+        Output::pipe(lines).map_err(|error| format!("make a pipe: {error}"))
     }
 
     async fn start(
@@ -233,11 +231,10 @@ impl Exec {
         &self,
         mut process: Process,
         mut outputs: Vec<Output>,
-        id: u64,
         stop: impl Future<Output = Outcome>,
     ) -> Outcome {
         let outcome = {
-            let logged = output::log_all(&mut outputs, &self.name, id);
+            let logged = output::log_all(&mut outputs);
             let ended = self.until_ended(&mut process, stop);
             tokio::pin!(ended);
             tokio::select! {
@@ -247,8 +244,8 @@ impl Exec {
             }
         };
         // What it wrote last. What it left behind may hold the pipe open, and is not waited for.
-        for output in &mut outputs {
-            output.log_rest(&self.name, id);
+        for output in outputs {
+            output.log_rest();
         }
         outcome
     }

@@ -16,7 +16,6 @@ use crate::preopen::args::Strings;
 use crate::preopen::dirs::Dirs;
 use crate::preopen::env::{self, Facts, Variables};
 use crate::preopen::guest::{Finish, Given, Guest, Style};
-use crate::preopen::output::Output;
 use crate::preopen::{MODULE, add_to_linker};
 use crate::shutdown::Drain;
 
@@ -104,7 +103,8 @@ impl Module {
             args: self.args.clone(),
             env,
             dirs: &self.dirs,
-            output: Output::new(self.trigger.clone(), id),
+            trigger: self.trigger.clone(),
+            id,
             stream,
             meter: meter.clone(),
             budget: Budget::new(&self.limits, meter.clone()),

@@ -24,7 +24,11 @@ pub fn host(plan: &Plan) -> impl Display {
                     Count(connections.get(), "connection")
                 ),
             ),
-            None => line(f, "limits", "no limit of connections over all triggers"),
+            None => line(
+                f,
+                "limits",
+                "as many connections over all triggers as this machine carries",
+            ),
         }
     })
 }

@@ -34,6 +34,7 @@ impl Strings {
     }
 
     /// The same with some more, which are this instance's own.
+    #[must_use]
     pub fn with(&self, own: &Variables) -> Self {
         let own = own
             .iter()

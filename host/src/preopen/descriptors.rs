@@ -4,7 +4,7 @@
 
 use wasmtime_wasi::p1::types::{Errno, Fd};
 
-use super::output::Channel;
+use crate::output::Channel;
 
 /// Descriptors one guest may have open. Each file is a descriptor of the host, too, and no guest
 /// may take those that the other connections need.

@@ -12,14 +12,16 @@ pub type Variables = Vec<(String, String)>;
 /// and as the block of strings that preview 1 hands over.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    /// By name and value.
     pub variables: Variables,
+    /// As `NAME=value`.
     pub block: Strings,
 }
 
 impl Facts {
     /// What a handler of the trigger `name` is told: what the trigger file has `given`, the facts of
     /// the listener at `local`, and in the socket style where it finds the listener. (A native job
-    /// is told of its descriptors when it is started, since LISTEN_PID is known only then.)
+    /// is told of its descriptors when it is started, since `LISTEN_PID` is known only then.)
     pub fn new(name: &str, given: &[(String, String)], style: Style, local: &Local) -> Self {
         let variables = facts(name, given, style, local);
         let block = Strings::of_variables(&variables);

@@ -10,11 +10,11 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiView};
 use super::args::Strings;
 use super::descriptors::{Descriptor, Descriptors};
 use super::dirs::Dirs;
-use super::output::Output;
 use super::socket::Socket;
 use crate::connection::Stream;
 use crate::engine::{Budget, Metered};
 use crate::meter::Meter;
+use crate::output::{Channel, Lines};
 
 /// How a preview-1 module expects to find its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub struct Guest {
     pub(super) listener_nonblocking: bool,
     pub(super) args: Strings,
     pub(super) env: Strings,
-    pub(super) output: Output,
+    stdout: Lines,
+    stderr: Lines,
     pub(super) meter: Arc<Meter>,
     pub(super) finish: Option<Finish>,
     /// wasmtime-wasi's part, for the files: only a guest with directories has one.
@@ -52,13 +53,23 @@ pub struct Guest {
 
 /// What a new instance is given.
 pub struct Given<'a> {
+    /// How it finds its connection.
     pub style: Style,
+    /// Its arguments, its own name first.
     pub args: Strings,
+    /// Its variables.
     pub env: Strings,
+    /// Its directories.
     pub dirs: &'a Dirs,
-    pub output: Output,
+    /// For its log: what it serves,
+    pub trigger: Arc<str>,
+    /// and which connection.
+    pub id: u64,
+    /// The connection itself.
     pub stream: Stream,
+    /// What counts its use.
     pub meter: Arc<Meter>,
+    /// What it may use.
     pub budget: Budget,
 }
 
@@ -70,7 +81,8 @@ impl Guest {
             args,
             env,
             dirs,
-            output,
+            trigger,
+            id,
             stream,
             meter,
             budget,
@@ -90,18 +102,17 @@ impl Guest {
                 Socket::open(stream, meter.clone()),
             ),
         };
-        let listener_nonblocking = false;
-        let finish = None;
         Self {
             style,
             descriptors,
             socket,
-            listener_nonblocking,
+            listener_nonblocking: false,
             args,
             env,
-            output,
+            stdout: Lines::new(trigger.clone(), id, Channel::Stdout),
+            stderr: Lines::new(trigger, id, Channel::Stderr),
             meter,
-            finish,
+            finish: None,
             files,
             budget,
         }
@@ -115,6 +126,14 @@ impl Guest {
     /// Whether the client was seen to go away.
     pub fn hangup(&self) -> bool {
         self.socket.hangup
+    }
+
+    /// One of its two logs.
+    pub(super) fn lines(&mut self, channel: Channel) -> &mut Lines {
+        match channel {
+            Channel::Stdout => &mut self.stdout,
+            Channel::Stderr => &mut self.stderr,
+        }
     }
 
     /// Ends the instance, from within a call of its own.

@@ -1,4 +1,4 @@
-//! poll_oneoff: what select, poll, sleep and every event loop of a preview-1 guest come down to.
+//! `poll_oneoff`: what select, poll, sleep and every event loop of a preview-1 guest come down to.
 //! The listener is ready until its connection is taken, the connection when the kernel says so,
 //! files and logs always; a guest that can only wait for another client has finished.
 
@@ -63,7 +63,7 @@ impl Guest {
             _ => None,
         });
         // Without a time to wait for, the alarm never rings: a year is what no deadline allows.
-        let far = tokio::time::Instant::now() + Duration::from_secs(365 * 86_400);
+        let far = tokio::time::Instant::now() + Duration::from_hours(365 * 24);
         let mut alarm = pin!(tokio::time::sleep_until(alarm.min().unwrap_or(far)));
 
         let happened = poll_fn(|cx| {
@@ -174,7 +174,7 @@ impl Guest {
                 return plain(0, false);
             }
             (Wait::Accept, _) if self.socket.is_offered() => return plain(1, false),
-            (Wait::Now { hangup }, _) => return plain(if hangup { 0 } else { 1 }, hangup),
+            (Wait::Now { hangup }, _) => return plain(u64::from(!hangup), hangup),
             (Wait::Readable, Ok(stream)) => match stream.poll_readable(cx) {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(count)) => return plain(count, count == 0),

@@ -21,6 +21,7 @@ use super::guest::{Finish, Guest, Style};
 use super::poll::since_epoch;
 use super::socket::Take;
 use crate::connection::Shutdown;
+use crate::output::Channel;
 
 /// What a module imports preview 1 from.
 pub const MODULE: &str = "wasi_snapshot_preview1";
@@ -161,7 +162,7 @@ impl Guest {
     fn log(
         &mut self,
         memory: &GuestMemory<'_>,
-        channel: super::output::Channel,
+        channel: Channel,
         buffers: CiovecArray,
     ) -> Result<Size, Error> {
         // One buffer a call is allowed, and keeps the work of a call within its size.
@@ -169,7 +170,8 @@ impl Guest {
             let buffer = memory.read(pointer?)?;
             if buffer.buf_len > 0 {
                 let bytes = memory.as_slice(buffer.buf.as_array(buffer.buf_len))?;
-                self.output.write(channel, bytes.ok_or(Errno::Notsup)?);
+                let bytes = bytes.ok_or(Errno::Notsup)?;
+                self.lines(channel).write(bytes);
                 return Ok(buffer.buf_len);
             }
         }

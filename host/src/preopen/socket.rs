@@ -29,7 +29,8 @@ pub(super) struct Socket {
     pub nonblocking: bool,
     /// Whether the client was seen to reset or abandon the connection.
     pub hangup: bool,
-    /// An error that a poll came across; the kernel tells each once, so the next read repeats it.
+    /// An error that could not be told when it was met; the kernel tells each once, so the next
+    /// read repeats it.
     pending: Option<Errno>,
 }
 
@@ -148,11 +149,14 @@ impl Socket {
                         }
                         buffer = &mut buffer[count..];
                     }
-                    Ok(None) if total > 0 => return Ok(total),
-                    Ok(None) => return Err(Errno::Again.into()),
-                    // What came before the error is told first; the next call tells the error.
-                    Err(_) if total > 0 => return Ok(total),
-                    Err(e) => return Err(self.failed(&e).into()),
+                    Ok(None) if total == 0 => return Err(Errno::Again.into()),
+                    Ok(None) => return Ok(total),
+                    Err(e) if total == 0 => return Err(self.failed(&e).into()),
+                    Err(e) => {
+                        // What came before the error is told first.
+                        self.keep(&e);
+                        return Ok(total);
+                    }
                 }
             }
         }
@@ -212,10 +216,13 @@ impl Socket {
                     self.meter.sent(count);
                     IoSlice::advance_slices(&mut slices, count);
                 }
-                Ok(None) if total > 0 => break,
-                Ok(None) => return Err(Errno::Again.into()),
-                Err(_) if total > 0 => break,
-                Err(e) => return Err(self.failed(&e).into()),
+                Ok(None) if total == 0 => return Err(Errno::Again.into()),
+                Ok(None) => break,
+                Err(e) if total == 0 => return Err(self.failed(&e).into()),
+                Err(e) => {
+                    self.keep(&e);
+                    break;
+                }
             }
         }
         Ok(total)

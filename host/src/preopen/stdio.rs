@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::output::{Channel, Output};
 use crate::connection::{Shutdown, Stream};
 use crate::meter::Meter;
+use crate::output::Lines;
 
 /// Bytes that are read at once, whatever the guest asks for; and that are taken to be written
 /// while the client is slow to read.
@@ -40,6 +40,7 @@ struct Wire {
 }
 
 impl Connected {
+    /// That of `stream`, counted by `meter`.
     pub fn new(stream: Stream, meter: Arc<Meter>) -> Self {
         let wire = Mutex::new(Wire {
             stream,
@@ -132,7 +133,7 @@ impl StdoutStream for Connected {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self::Out(self.clone()))
+        Box::new(Out(self.clone()))
     }
 }
 
@@ -279,18 +280,19 @@ impl OutputStream for Out {
 
 /// A component's stderr: the log of its connection.
 #[derive(Clone, Debug)]
-pub struct Log(Arc<Mutex<Output>>);
+pub struct Log(Arc<Mutex<Lines>>);
 
 impl Log {
-    pub fn new(output: Output) -> Self {
-        Self(Arc::new(Mutex::new(output)))
+    /// One that says `lines`.
+    pub fn new(lines: Lines) -> Self {
+        Self(Arc::new(Mutex::new(lines)))
     }
 
     fn say(&self, bytes: &[u8]) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .write(Channel::Stderr, bytes);
+            .write(bytes);
     }
 }
 

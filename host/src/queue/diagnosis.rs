@@ -1,4 +1,4 @@
-//! NETLINK_SOCK_DIAG: the kernel's view of one listening socket. A TCP connection that nobody has
+//! `NETLINK_SOCK_DIAG`: the kernel's view of one listening socket. A TCP connection that nobody has
 //! accepted has no inode; a unix listener lists the inodes of the clients that wait. A listener's own
 //! receive queue is the number of connections in its accept queue.
 
@@ -23,6 +23,9 @@ use super::account::{Depth, Snapshot};
 
 /// More than one answer of a dump takes; the kernel fills packets of up to 32 KiB.
 const PACKET: usize = 64 * 1024;
+
+/// Looks at a queue that keeps growing before its identities are given up.
+const ATTEMPTS: usize = 8;
 
 /// A netlink socket and the listener it asks about.
 #[derive(Debug)]
@@ -75,16 +78,24 @@ impl Diagnosis {
     pub fn look(&mut self, depth: Depth) -> io::Result<Snapshot> {
         match self.subject {
             Subject::Tcp { address, cookie } => {
-                // The length first: who arrives in between must not look like one that has reset, and
-                // make up for one that was taken.
-                let length = self.tcp_length(address, cookie)?;
-                let alive = match depth {
-                    Depth::Length => None,
-                    Depth::Identities => Some(self.tcp_alive(address)?),
-                };
+                let mut length = self.tcp_length(address, cookie)?;
+                if depth == Depth::Identities {
+                    for _ in 0..ATTEMPTS {
+                        let alive = self.tcp_alive(address)?;
+                        // Two questions are not one: who arrives in between makes them disagree.
+                        let before =
+                            std::mem::replace(&mut length, self.tcp_length(address, cookie)?);
+                        if before == length {
+                            return Ok(Snapshot {
+                                length: Some(length),
+                                alive: Some(alive),
+                            });
+                        }
+                    }
+                }
                 Ok(Snapshot {
                     length: Some(length),
-                    alive,
+                    alive: None,
                 })
             }
             Subject::Unix { inode } => self.unix(inode),

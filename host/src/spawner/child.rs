@@ -1,5 +1,5 @@
 //! The birth of a process: between clone and exec. The child shares the spawner's memory and the
-//! spawner is held until it executes or ends (CLONE_VM and CLONE_VFORK, as posix_spawn does it), so
+//! spawner is held until it executes or ends (`CLONE_VM` and `CLONE_VFORK`, as `posix_spawn` does it), so
 //! nothing is copied, and a failure is told through plain memory. In return the child allocates
 //! nothing, takes no lock and makes system calls only; everything it needs is laid out before.
 

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use rustix::net::{
@@ -77,8 +78,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    births: HashMap<u64, oneshot::Sender<Result<i32, (Stage, i32)>>>,
+    births: HashMap<u64, oneshot::Sender<Born>>,
     ends: HashMap<u64, oneshot::Sender<Ended>>,
+    /// Of processes that run, for the day the spawner is not there to end them.
+    pids: HashMap<u64, i32>,
     /// Processes nobody waits for any more, for which the socket had no room at that moment.
     abandoned: Vec<u64>,
     gone: bool,
@@ -132,7 +135,7 @@ impl Handle {
         if packet.len() > MAX_PACKET {
             return Err(SpawnError::TooLarge(packet.len()));
         }
-        let (birth, mut ticket) = shared.enlist(number, self.clone())?;
+        let (birth, mut ticket) = shared.enlist(number, self)?;
         shared
             .send(&packet, &descriptors)
             .await
@@ -222,14 +225,19 @@ fn signal_packet(ticket: u64, signal: i32) -> io::Result<Vec<u8>> {
     postcard::to_allocvec(&Request::<(), ()>::Signal { ticket, signal }).map_err(io::Error::other)
 }
 
-type Birth = oneshot::Receiver<Result<i32, (Stage, i32)>>;
+/// The process's id, or where it failed and with which errno.
+type Born = Result<i32, (Stage, i32)>;
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enlist(&self, number: u64, handle: Handle) -> Result<(Birth, Ticket), SpawnError> {
+    fn enlist(
+        &self,
+        number: u64,
+        handle: &Handle,
+    ) -> Result<(oneshot::Receiver<Born>, Ticket), SpawnError> {
         let (born, birth) = oneshot::channel();
         let (ended, end) = oneshot::channel();
         let mut waiting = self.waiting();
@@ -279,7 +287,7 @@ impl Shared {
                 }
             };
             match report {
-                Ok(Some(report)) => self.deliver(report),
+                Ok(Some(report)) => self.deliver(&report),
                 Ok(None) => break "its socket is closed".to_owned(),
                 Err(error) => break error.to_string(),
             }
@@ -288,6 +296,11 @@ impl Shared {
         {
             let mut waiting = self.waiting();
             waiting.gone = true;
+            // The leaders got KILL when their parent died. The rest of each group is ended from here:
+            // nobody holds the group's id any more, but it was in use a moment ago.
+            for (_, pid) in waiting.pids.drain() {
+                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+            }
             // Dropping the senders tells all who wait.
             waiting.births.clear();
             waiting.ends.clear();
@@ -307,10 +320,11 @@ impl Shared {
         }
     }
 
-    fn deliver(&self, report: Report) {
+    fn deliver(&self, report: &Report) {
         let mut waiting = self.waiting();
-        match report {
+        match *report {
             Report::Started { ticket, pid } => {
+                waiting.pids.insert(ticket, pid);
                 if let Some(born) = waiting.births.remove(&ticket) {
                     let _ = born.send(Ok(pid));
                 }
@@ -325,6 +339,7 @@ impl Shared {
                 }
             }
             Report::Exited { ticket, ended } => {
+                waiting.pids.remove(&ticket);
                 if let Some(end) = waiting.ends.remove(&ticket) {
                     let _ = end.send(ended);
                 }

@@ -1,5 +1,5 @@
 //! The spawner's own life: one thread that waits for the host's requests and for the end of its
-//! children. It is the parent of every job, and by PR_SET_CHILD_SUBREAPER of what jobs leave behind.
+//! children. It is the parent of every job, and by `PR_SET_CHILD_SUBREAPER` of what jobs leave behind.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{IoSlice, IoSliceMut};

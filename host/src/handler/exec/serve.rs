@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Exec, Facts, Output};
+use super::Exec;
 use crate::outcome::Outcome;
+use crate::output::Channel;
+use crate::preopen::env::Variables;
 use crate::queue::{Queue, Verdict};
 
 /// What is told of the runs on a listener while they are served.
@@ -52,7 +54,7 @@ impl Exec {
     pub async fn serve(
         self: &Arc<Self>,
         listener: BorrowedFd<'_>,
-        facts: Facts,
+        facts: Variables,
         watch: Arc<impl Watch>,
         close: impl Future<Output = ()>,
         stop: watch::Receiver<Option<Outcome>>,
@@ -117,8 +119,9 @@ impl Exec {
         watch.ended(run.id, &run.outcome, verdict, run.ran);
         let failed = match (&run.outcome, verdict) {
             (Outcome::Failed(_), _) | (_, Verdict::Left { closed: 0 }) => true,
-            (_, Verdict::Taken) | (Outcome::Done, _) => false,
-            _ => true,
+            // While others run it cannot be told who took what; what is left is told at the last of them.
+            (_, Verdict::Taken | Verdict::Waiting) | (Outcome::Done, _) => false,
+            (_, Verdict::Left { .. }) => true,
         };
         if failed && let Some(pause) = self.failures().note(self.respawn, Instant::now()) {
             watch.paused(pause);
@@ -132,7 +135,7 @@ impl Exec {
     async fn one_run(
         &self,
         listener: &OwnedFd,
-        facts: &Facts,
+        facts: &Variables,
         watch: &impl Watch,
         mut stop: watch::Receiver<Option<Outcome>>,
     ) -> Run {
@@ -140,8 +143,8 @@ impl Exec {
         let begun = Instant::now();
         let started = async {
             let program = self.program(facts, true).map_err(|e| e.to_string())?;
-            let pipe = |stream| Output::pipe(stream).map_err(|e| format!("make a pipe: {e}"));
-            let ((output, stdout), (errors, stderr)) = (pipe("stdout")?, pipe("stderr")?);
+            let (output, stdout) = self.pipe(id, Channel::Stdout)?;
+            let (errors, stderr) = self.pipe(id, Channel::Stderr)?;
             let descriptors = [
                 self.null.as_fd(),
                 stdout.as_fd(),
@@ -171,7 +174,7 @@ impl Exec {
                         outcome = self.deadline() => outcome,
                     }
                 };
-                self.attend(process, outputs, id, stop).await
+                self.attend(process, outputs, stop).await
             }
             Err(why) => Outcome::Failed(why),
         };

@@ -2,14 +2,14 @@
 //! databases can be slow or gone when a connection comes, and the spawner looks nothing up.
 
 use std::ffi::CString;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist};
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgrouplist};
 
-use super::{LoadError, program, text};
-use crate::plan::{Identity, NativeJob};
+use super::{LoadError, program};
+use crate::identity::{LookupError, group, user};
+use crate::plan::NativeJob;
 use crate::spawner::{Limit, Setup};
 
 /// The setup of a job's processes.
@@ -33,7 +33,7 @@ pub(super) fn setup(job: &NativeJob) -> Result<Setup, LoadError> {
         // As initgroups has it. One that only has a number is in no group but its own.
         (None, Some(user), Some(gid)) => Some(match &user.name {
             Some(name) => getgrouplist(name, gid).map_err(|error| {
-                LoadError::Lookup(format!("the groups of {name:?}"), error.into())
+                LookupError::Failed(format!("the groups of {name:?}"), error.into())
             })?,
             None => vec![gid],
         }),
@@ -61,48 +61,6 @@ pub(super) fn setup(job: &NativeJob) -> Result<Setup, LoadError> {
         gid: gid.filter(|_| root).map(Gid::as_raw),
         uid: uid.filter(|_| root).map(Uid::as_raw),
     })
-}
-
-struct KnownUser {
-    uid: Uid,
-    /// `None`: in no user database.
-    name: Option<CString>,
-    group: Option<Gid>,
-}
-
-fn user(wanted: &Identity<Uid>) -> Result<KnownUser, LoadError> {
-    let (found, shown) = match wanted {
-        Identity::Name(name) => (User::from_name(name), name.clone()),
-        Identity::Number(uid) => (User::from_uid(*uid), uid.to_string()),
-    };
-    let found = found.map_err(|error| LoadError::Lookup(format!("user {shown}"), error.into()))?;
-    match (found, wanted) {
-        (Some(user), _) => Ok(KnownUser {
-            uid: user.uid,
-            name: Some(text(&user.name)?),
-            group: Some(user.gid),
-        }),
-        (None, Identity::Number(uid)) => Ok(KnownUser {
-            uid: *uid,
-            name: None,
-            group: None,
-        }),
-        (None, Identity::Name(name)) => Err(LoadError::NoUser(name.clone())),
-    }
-}
-
-fn group(wanted: &Identity<Gid>) -> Result<Gid, LoadError> {
-    match wanted {
-        Identity::Number(gid) => Ok(*gid),
-        Identity::Name(name) => match Group::from_name(name) {
-            Ok(Some(group)) => Ok(group.gid),
-            Ok(None) => Err(LoadError::NoGroup(name.clone())),
-            Err(error) => Err(LoadError::Lookup(
-                format!("group {name}"),
-                io::Error::from(error),
-            )),
-        },
-    }
 }
 
 fn only_root(wanted: bool, what: impl FnOnce() -> String) -> Result<(), LoadError> {

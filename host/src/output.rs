@@ -1,0 +1,91 @@
+//! What a handler says beside its connection: lines on its stdout and stderr become log lines.
+//! Bounded in every direction, since a hostile guest writes it: a line is cut, and a stream that has
+//! said enough is heard no more.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+/// Bytes of one line; a longer one continues as the next.
+const LINE: usize = 4096;
+
+/// Bytes of one stream over the life of its handler.
+const BUDGET: usize = 256 * 1024;
+
+/// A stream that becomes log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Descriptor 1, where that is not the connection.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// One stream of the handler of one connection, or of one run of a job. What was not ended by a
+/// line feed is logged when this is dropped.
+#[derive(Debug)]
+pub struct Lines {
+    trigger: Arc<str>,
+    id: u64,
+    channel: Channel,
+    pending: Vec<u8>,
+    budget: usize,
+}
+
+impl Lines {
+    /// Nothing said yet, by what serves the connection `id` of `trigger`.
+    pub fn new(trigger: Arc<str>, id: u64, channel: Channel) -> Self {
+        Self {
+            trigger,
+            id,
+            channel,
+            pending: Vec::new(),
+            budget: BUDGET,
+        }
+    }
+
+    /// Takes what was written, and logs each line that is whole.
+    pub fn write(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.budget > 0 {
+            let room = (LINE - self.pending.len())
+                .min(self.budget)
+                .min(bytes.len());
+            let end = bytes[..room].iter().position(|byte| *byte == b'\n');
+            let (piece, rest) = bytes.split_at(end.map_or(room, |end| end + 1));
+            self.pending.extend_from_slice(piece);
+            self.budget -= piece.len();
+            bytes = rest;
+            if end.is_some() || self.pending.len() == LINE || self.budget == 0 {
+                self.log();
+            }
+            if self.budget == 0 {
+                let (trigger, id, stream) = (&self.trigger, self.id, self.stream());
+                warn!(%trigger, id, stream, bytes = BUDGET, reason = "no more is logged", "output");
+            }
+        }
+    }
+
+    fn log(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let line = self.pending.strip_suffix(b"\n").unwrap_or(&self.pending);
+        let line = String::from_utf8_lossy(line);
+        let (trigger, id, stream) = (&self.trigger, self.id, self.stream());
+        info!(%trigger, id, stream, line = &*line, "output");
+        self.pending.clear();
+    }
+
+    fn stream(&self) -> &'static str {
+        match self.channel {
+            Channel::Stdout => "stdout",
+            Channel::Stderr => "stderr",
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.log();
+    }
+}
