@@ -139,3 +139,28 @@ fn every_unsafe_block_says_why_it_is_sound() {
         }
     }
 }
+
+#[test]
+fn every_test_guest_is_in_a_story() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stories: String = fs::read_dir(root.join("tests"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for entry in fs::read_dir(root.join("guests/odd/src/bin")).unwrap() {
+        let path = entry.unwrap().path();
+        let guest = path.file_stem().unwrap().to_str().unwrap();
+        let told = [
+            format!("{{guest:{guest}}}"),
+            format!("{{guest:{guest}."),
+            format!("\"{guest}\""),
+            format!("\"{guest}."),
+        ];
+        assert!(
+            told.iter().any(|name| stories.contains(name)),
+            "no test tells of the guest {guest}"
+        );
+    }
+}

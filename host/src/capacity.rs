@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::plan::{Job, Plan};
+use crate::preopen::dirs::FILES;
 
 /// What a plan gets that does not say how much it wants.
 const DEFAULT: u32 = 10_000;
@@ -28,6 +29,8 @@ pub struct Capacity {
     pub connections: NonZeroU32,
     /// Of these, how many may be instances of guests.
     pub instances: u32,
+    /// Descriptors left for the files that guests open in their directories.
+    pub files: u32,
 }
 
 impl Capacity {
@@ -48,14 +51,21 @@ impl Capacity {
             .triggers
             .iter()
             .filter_map(|trigger| match &trigger.job {
-                Job::Guest { admission, .. } => Some(u64::from(admission.connections.get())),
+                Job::Guest {
+                    guest, admission, ..
+                } => Some((guest, admission)),
                 Job::Native(_) => None,
             });
-        let guests: u64 = guests.sum();
+        let dirs = guests.clone().any(|(guest, _)| !guest.dirs.is_empty());
+        let guests: u64 = guests
+            .map(|(_, admission)| u64::from(admission.connections.get()))
+            .sum();
+        // With directories, half of the descriptors are for files unless the plan says otherwise.
+        let files = if dirs { descriptors / 2 } else { 0 };
         let slots = mappings()?.saturating_sub(OWN_MAPPINGS) / MAPPINGS;
 
         let connections = match wanted {
-            None => u64::from(DEFAULT).min(descriptors),
+            None => u64::from(DEFAULT).min(descriptors - files),
             Some(wanted) if u64::from(wanted) <= descriptors => u64::from(wanted),
             Some(wanted) => bail!(
                 "limits.connections of [host] is {wanted}, and the limit on open files leaves room \
@@ -63,26 +73,34 @@ impl Capacity {
                 u64::from(wanted) + OWN_DESCRIPTORS + listeners as u64
             ),
         };
-        let instances = guests.min(connections);
-        let instances = match wanted {
-            Some(_) if instances > slots => bail!(
-                "the plan asks for {instances} instances at once, and vm.max_map_count leaves room \
-                 for {slots}: raise it with `sysctl -w vm.max_map_count={}`, or lower \
+        let connections = match wanted {
+            _ if guests.min(connections) <= slots => connections,
+            // Each connection may be one of a guest, and each of those has to find its slot.
+            None => slots,
+            Some(_) => bail!(
+                "the plan asks for {} instances at once, and vm.max_map_count leaves room for \
+                 {slots}: raise it with `sysctl -w vm.max_map_count={}`, or lower \
                  limits.connections",
-                instances * MAPPINGS + OWN_MAPPINGS
+                guests.min(connections),
+                guests.min(connections) * MAPPINGS + OWN_MAPPINGS
             ),
-            _ => instances.min(slots),
         };
-        // Instances are what connections are for; those of native jobs share the same places.
-        let connections = if guests > 0 && wanted.is_none() {
-            connections.min(instances.max(slots))
-        } else {
-            connections
-        };
+        let instances = guests.min(connections);
+        let files = descriptors.saturating_sub(connections);
+        if dirs && files < u64::from(FILES) {
+            bail!(
+                "the limit on open files leaves room for {files} files beside {connections} \
+                 connections, and a guest with directories may open {FILES}: raise the limit, or \
+                 lower limits.connections of [host]"
+            );
+        }
         let connections = u32::try_from(connections).ok().and_then(NonZeroU32::new);
         Ok(Self {
-            connections: connections.context("the limit on open files leaves room for nothing")?,
+            connections: connections
+                .context("the limits of this machine leave room for no connection")?,
             instances: u32::try_from(instances).unwrap_or(u32::MAX),
+            // More than the semaphore that counts them can hold is as good as no limit.
+            files: u32::try_from(files).unwrap_or(u32::MAX).min(1 << 28),
         })
     }
 }

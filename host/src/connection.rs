@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -76,28 +79,83 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
+/// What can be read from a stream without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readable {
+    /// Bytes at hand; 0 at the end of input, or for an error that the next read tells.
+    pub count: u64,
+    /// Whether both directions have ended, as poll(2) means it. A client that has only finished
+    /// sending still waits for its answer.
+    pub hangup: bool,
+}
+
 /// Which direction of a stream to end.
 pub use std::net::Shutdown;
 
 impl Stream {
-    /// Whether a read would not wait; waits for that otherwise. Asks the kernel, since what the
-    /// runtime remembers may be older than the last read.
-    ///
-    /// Ready with the number of bytes at hand, 0 being the end of input.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        match ready!(self.poll_peek(cx, &mut [0; 1])) {
-            Ok(0) => Poll::Ready(Ok(0)),
-            Ok(_) => Poll::Ready(Ok(rustix::io::ioctl_fionread(self)?)),
-            Err(e) => Poll::Ready(Err(e)),
+    /// What can be read without waiting; waits until there is something.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<Readable>> {
+        loop {
+            let now = self.state(PollFlags::IN)?;
+            if !now.is_empty() {
+                let count = rustix::io::ioctl_fionread(self)?;
+                let hangup = now.contains(PollFlags::HUP);
+                return Poll::Ready(Ok(Readable { count, hangup }));
+            }
+            match self {
+                Self::Tcp(stream) => ready!(stream.poll_read_ready(cx))?,
+                Self::Unix(stream) => ready!(stream.poll_read_ready(cx))?,
+            }
+            self.forget(Interest::READABLE);
         }
     }
 
-    /// Whether a write would not wait; waits for that otherwise.
+    /// Waits until a write would not wait.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_write_ready(cx),
-            Self::Unix(stream) => stream.poll_write_ready(cx),
+        loop {
+            if !self.state(PollFlags::OUT)?.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            match self {
+                Self::Tcp(stream) => ready!(stream.poll_write_ready(cx))?,
+                Self::Unix(stream) => ready!(stream.poll_write_ready(cx))?,
+            }
+            self.forget(Interest::WRITABLE);
         }
+    }
+
+    /// What the kernel says now. The runtime remembers what it was told last, which may be older
+    /// than the last read or, for a new socket, nothing yet.
+    fn state(&self, wanted: PollFlags) -> io::Result<PollFlags> {
+        let mut watched = [PollFd::new(self, wanted)];
+        poll(&mut watched, Some(&Timespec::default()))?;
+        Ok(watched[0].revents())
+    }
+
+    /// Has the runtime forget a readiness that the kernel does not confirm.
+    fn forget(&self, interest: Interest) {
+        let _ = self.try_io(interest, || -> io::Result<()> {
+            Err(io::ErrorKind::WouldBlock.into())
+        });
+    }
+
+    /// Reads, or with `peek` copies, what is at hand; `None` when nothing is. The kernel is asked
+    /// and not the runtime, which now and then says no for the sake of other tasks.
+    pub fn try_read(&self, into: &mut [u8], peek: bool) -> io::Result<Option<usize>> {
+        let peek = if peek {
+            RecvFlags::PEEK
+        } else {
+            RecvFlags::empty()
+        };
+        let read = retry_on_intr(|| recv(self, &mut *into, RecvFlags::DONTWAIT | peek));
+        at_hand(read.map(|(count, _)| count))
+    }
+
+    /// Writes what there is room for; `None` when there is none.
+    pub fn try_write(&self, from: &[io::IoSlice<'_>]) -> io::Result<Option<usize>> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let mut nothing = SendAncillaryBuffer::default();
+        at_hand(retry_on_intr(|| sendmsg(self, from, &mut nothing, flags)))
     }
 
     /// Copies what is at hand into `into` and leaves it there to be read; waits until there is any.
@@ -108,7 +166,7 @@ impl Stream {
                 Self::Unix(stream) => ready!(stream.poll_read_ready(cx))?,
             }
             let peeked = self.try_io(Interest::READABLE, || {
-                let (count, _) = rustix::net::recv(self, &mut *into, rustix::net::RecvFlags::PEEK)?;
+                let (count, _) = recv(self, &mut *into, RecvFlags::PEEK)?;
                 Ok(count)
             });
             match peeked {
@@ -137,6 +195,15 @@ impl Stream {
             Self::Tcp(stream) => stream.into_std()?.into(),
             Self::Unix(stream) => stream.into_std()?.into(),
         })
+    }
+}
+
+/// `None` for what would have had to wait.
+fn at_hand(result: rustix::io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(count) => Ok(Some(count)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,10 +1,13 @@
 //! The wasmtime engine: one for the whole host, with its pool of memory sized from the plan, and
 //! stores whose instances are held to their memory and their time on the processor.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use tokio::sync::Semaphore;
+use wasmparser::{Parser, Payload};
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
     UpdateDeadline,
@@ -28,6 +31,11 @@ const KEEP_TABLE: usize = 64 << 10;
 /// Elements of the largest table. Addresses only, until a guest uses them.
 const TABLE: usize = 200_000;
 
+/// Tables, and core modules, of one guest: what the toolchains make of one program. A guest that
+/// takes more than its share would leave another without.
+const TABLES: u32 = 4;
+const CORE_INSTANCES: u32 = 32;
+
 /// How many instances there may be, and how large.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool {
@@ -39,7 +47,11 @@ pub struct Pool {
 
 /// Compiles guests and runs their instances.
 #[derive(Clone)]
-pub struct Engine(wasmtime::Engine);
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    /// How many guests may compute for long at once.
+    passes: Arc<Semaphore>,
+}
 
 impl Engine {
     /// An engine with room for `pool`. Its clock ticks as long as it lives.
@@ -67,23 +79,36 @@ impl Engine {
                 }
             })
             .context("cannot start the epoch thread")?;
-        Ok(Self(engine))
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Ok(Self {
+            wasmtime: engine,
+            passes: Arc::new(Semaphore::new((processors - 1).max(1))),
+        })
     }
 
     /// wasmtime's own.
     pub fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.0
+        &self.wasmtime
     }
 
     /// A store for one instance, which looks at its budget at every tick it runs.
     pub fn store<T: Metered + Send + 'static>(&self, state: T) -> Store<T> {
-        let mut store = Store::new(&self.0, state);
+        let mut store = Store::new(&self.wasmtime, state);
         store.limiter(|state| state.budget());
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut store| {
+        let passes = self.passes.clone();
+        store.epoch_deadline_callback(move |mut store| {
             let budget = store.data_mut().budget();
             if budget.meter.cpu() < budget.cpu {
-                return Ok(UpdateDeadline::Yield(1));
+                if budget.meter.turn() < TICK {
+                    // The tick came while it waited.
+                    return Ok(UpdateDeadline::Continue(1));
+                }
+                // Guests that compute for long queue for themselves, and leave one processor to
+                // all others: many of them delay a neighbour no more than one does.
+                let (meter, passes) = (budget.meter.clone(), passes.clone());
+                let turn = Box::pin(async move { meter.queue(passes).await });
+                return Ok(UpdateDeadline::YieldCustom(1, turn));
             }
             budget.overrun = Some(Overrun::Cpu);
             Err(wasmtime::format_err!(
@@ -96,11 +121,18 @@ impl Engine {
 
 fn config(pool: Pool) -> Config {
     let mut slots = PoolingAllocationConfig::new();
+    // One memory for each instance, and no spare ones: a slot that was used once keeps its mappings,
+    // threads prefer slots of their own, so in time every slot is used, and `capacity` has counted
+    // the mappings of one for each instance. A component may have one only.
     slots
-        .total_core_instances(pool.instances.saturating_mul(8))
+        .max_memories_per_component(1)
+        .max_tables_per_component(TABLES)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_tables_per_module(TABLES)
+        .total_core_instances(pool.instances.saturating_mul(CORE_INSTANCES))
         .total_component_instances(pool.instances)
-        .total_memories(pool.instances.saturating_mul(2))
-        .total_tables(pool.instances.saturating_mul(2))
+        .total_memories(pool.instances)
+        .total_tables(pool.instances.saturating_mul(TABLES))
         .total_stacks(pool.instances)
         .total_gc_heaps(pool.instances)
         .max_memory_size(usize::try_from(pool.memory).unwrap_or(usize::MAX))
@@ -120,6 +152,32 @@ fn config(pool: Pool) -> Config {
         .epoch_interruption(true)
         .concurrency_support(false);
     config
+}
+
+/// Checks that a guest has room for the memory it starts out with: before it is compiled, since the
+/// pool has no slot for what is larger than every limit, and its error speaks of slots.
+///
+/// # Errors
+/// When a memory of it starts out larger than all it may have.
+pub fn begins_within(wasm: &[u8], limits: &GuestLimits) -> anyhow::Result<()> {
+    // What is not well formed is told by the compiler.
+    for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
+        let Payload::MemorySection(memories) = payload else {
+            continue;
+        };
+        for memory in memories.into_iter().map_while(Result::ok) {
+            let page = 1u64.checked_shl(memory.page_size_log2.unwrap_or(16));
+            let initial = memory.initial.saturating_mul(page.unwrap_or(u64::MAX));
+            let words = |bytes| bytesize::ByteSize(bytes).display().iec();
+            ensure!(
+                initial <= limits.memory,
+                "it starts with {} of memory, and limits.memory is {}",
+                words(initial),
+                words(limits.memory)
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What an instance may use, and which of it ran out.
@@ -187,10 +245,12 @@ impl ResourceLimiter for Budget {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE)
+        // A table takes memory of the host, and counts like the guest's own.
+        let granted = desired.saturating_sub(current) * size_of::<usize>();
+        Ok(desired <= TABLE && self.memory_growing(0, granted, None)?)
     }
 }

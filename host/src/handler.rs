@@ -6,6 +6,7 @@ pub mod exec;
 pub mod module;
 mod watch;
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use crate::connection::{Connection, Local};
 use crate::engine::Engine;
 use crate::outcome::Outcome;
 use crate::plan::{Admission, GuestJob, Job, NativeJob, NativeStyle, Trigger};
+use crate::preopen::Style;
 use crate::preopen::env::{self, Facts};
-use crate::preopen::guest::Style;
 use crate::shutdown::Drain;
 use crate::spawner;
 use component::Component;
@@ -171,6 +172,15 @@ impl Handler {
         }
     }
 
+    /// Descriptors of the host that each of its instances may open.
+    pub fn files(&self) -> u32 {
+        match self {
+            Self::Module(module) => module.files(),
+            Self::Component(component) => component.files(),
+            Self::Exec(_) => 0,
+        }
+    }
+
     /// What it is told when its connections arrive at `local`.
     pub fn facts(&self, local: &Local) -> Facts {
         match self {
@@ -224,10 +234,21 @@ fn args(job: &GuestJob) -> Vec<String> {
     name.into_iter().chain(job.args.iter().cloned()).collect()
 }
 
-/// What stopped a guest, on one line.
+/// Marks the error of an instance that did not come to run.
+#[derive(Debug)]
+struct NotStarted;
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot start an instance")
+    }
+}
+
+/// What stopped a guest, on one line. One that did not come to run, and not by its own doing, was
+/// failed by the host.
 fn trap(error: &wasmtime::Error) -> Outcome {
     let why = error.root_cause().to_string();
-    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+    if error.is::<NotStarted>() && !error.is::<wasmtime::Trap>() {
         return Outcome::Failed(why);
     }
     Outcome::Trap(why)

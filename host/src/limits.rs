@@ -17,13 +17,19 @@ use crate::plan::{Admission, Rate};
 
 /// The places of the whole host.
 #[derive(Clone, Debug)]
-pub struct HostLimit(Arc<Semaphore>);
+pub struct HostLimit {
+    connections: Arc<Semaphore>,
+    /// Descriptors for the files that guests open.
+    files: Arc<Semaphore>,
+}
 
 /// The places of one trigger.
 #[derive(Debug)]
 pub struct Limits {
     host: HostLimit,
     trigger: Arc<Semaphore>,
+    /// Descriptors that each handler may open.
+    files: u32,
     rate: Option<DefaultDirectRateLimiter>,
     per_source: Option<Arc<Sources>>,
 }
@@ -39,21 +45,26 @@ pub struct Permits {
 #[derive(Debug)]
 pub struct Places {
     _trigger: OwnedSemaphorePermit,
+    _files: OwnedSemaphorePermit,
     _host: OwnedSemaphorePermit,
 }
 
 impl HostLimit {
-    /// `connections` places.
-    pub fn new(connections: NonZeroU32) -> Self {
-        Self(Arc::new(Semaphore::new(connections.get() as usize)))
+    /// Places for `connections`, and for as many `files` that their guests open.
+    pub fn new(connections: NonZeroU32, files: u32) -> Self {
+        Self {
+            connections: Arc::new(Semaphore::new(connections.get() as usize)),
+            files: Arc::new(Semaphore::new(files as usize)),
+        }
     }
 }
 
 impl Limits {
-    /// The limits of a trigger, in a host with these places.
-    pub fn new(admission: &Admission, host: HostLimit) -> Self {
+    /// The limits of a trigger whose handlers open up to `files` each, in a host with these places.
+    pub fn new(admission: &Admission, files: u32, host: HostLimit) -> Self {
         Self {
             host,
+            files,
             trigger: Arc::new(Semaphore::new(admission.connections.get() as usize)),
             rate: admission.rate.map(|rate| RateLimiter::direct(quota(rate))),
             per_source: admission
@@ -66,15 +77,18 @@ impl Limits {
     /// trigger without clients holds no place; what is over the limit stays in the kernel's
     /// backlog, as with tcpserver, and costs the host nothing.
     pub async fn place(&self) -> Places {
-        let trigger = permit(&self.trigger).await;
-        let host = permit(&self.host.0).await;
+        // The rate first: who waits for it must not keep a place from others.
         if let Some(rate) = &self.rate {
             while let Err(early) = rate.check() {
                 tokio::time::sleep(early.wait_time_from(DefaultClock::default().now())).await;
             }
         }
+        let trigger = permit(&self.trigger, 1).await;
+        let files = permit(&self.host.files, self.files).await;
+        let host = permit(&self.host.connections, 1).await;
         Places {
             _trigger: trigger,
+            _files: files,
             _host: host,
         }
     }
@@ -116,7 +130,8 @@ pub enum Source {
 impl Source {
     /// That of an address.
     pub fn inet(ip: IpAddr) -> Self {
-        Self::Inet(match ip {
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        Self::Inet(match ip.to_canonical() {
             IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),
             v4 @ IpAddr::V4(_) => v4,
         })
@@ -175,8 +190,8 @@ impl Drop for SourcePermit {
     }
 }
 
-async fn permit(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    let permit = places.clone().acquire_owned().await;
+async fn permit(places: &Arc<Semaphore>, count: u32) -> OwnedSemaphorePermit {
+    let permit = places.clone().acquire_many_owned(count).await;
     permit.expect("these semaphores are never closed")
 }
 
@@ -192,13 +207,13 @@ mod tests {
     use super::*;
 
     fn limits(per_source: Option<u32>) -> Limits {
-        let host = HostLimit::new(NonZeroU32::new(2).unwrap());
+        let host = HostLimit::new(NonZeroU32::new(2).unwrap(), 0);
         let admission = Admission {
             connections: NonZeroU32::new(10).unwrap(),
             per_source: per_source.and_then(NonZeroU32::new),
             rate: None,
         };
-        Limits::new(&admission, host)
+        Limits::new(&admission, 0, host)
     }
 
     fn source(address: &str) -> Source {
@@ -210,9 +225,9 @@ mod tests {
         let limits = limits(None);
         let first = limits.place().await;
         let second = limits.place().await;
-        assert_eq!(limits.host.0.available_permits(), 0);
+        assert_eq!(limits.host.connections.available_permits(), 0);
         drop((first, second));
-        assert_eq!(limits.host.0.available_permits(), 2);
+        assert_eq!(limits.host.connections.available_permits(), 2);
     }
 
     #[tokio::test]

@@ -7,9 +7,8 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileTypeExt, MetadataExt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::net::{SocketAddrAny, SocketFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
@@ -92,30 +93,28 @@ impl Inherited {
             .map(|(name, _)| name.as_str())
     }
 
-    fn claim(&mut self, name: &str) -> anyhow::Result<OwnedFd> {
-        let known = || {
-            let mut names: Vec<_> = self.0.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(", ")
-            }
-        };
-        match self.0.get(name).map(Vec::len) {
+    fn claim(&mut self, name: &str) -> anyhow::Result<Vec<OwnedFd>> {
+        let mut known: Vec<_> = self.0.keys().cloned().collect();
+        known.sort_unstable();
+        if known.is_empty() {
+            known.push("none".to_owned());
+        }
+        match self.0.get_mut(name).map(std::mem::take) {
             None => bail!(
                 "no inherited socket is named `{name}` (inherited: {}); a systemd socket unit \
                  names it with FileDescriptorName=",
-                known()
+                known.join(", ")
             ),
-            Some(0) => bail!("the inherited socket `{name}` is already taken by another trigger"),
-            Some(_) => Ok(self.0.get_mut(name).and_then(Vec::pop).expect("not empty")),
+            Some(sockets) if sockets.is_empty() => {
+                bail!("the inherited socket `{name}` is already taken by another trigger")
+            }
+            Some(sockets) => Ok(sockets),
         }
     }
 }
 
 impl Bound {
-    /// Binds `address` and listens there.
+    /// Binds `address` and listens there. What is inherited may be several sockets of one name.
     ///
     /// # Errors
     /// When the system refuses; the error says what was attempted, on what.
@@ -123,13 +122,15 @@ impl Bound {
         address: &Address,
         options: &SocketOptions,
         inherited: &mut Inherited,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Vec<Self>> {
         match address {
-            Address::Inet(address) => inet((*address).into(), options),
-            Address::Inet6(address) => inet((*address).into(), options),
-            Address::Unix(path) => unix_path(path, options),
-            Address::Abstract(name) => unix_abstract(name, options),
-            Address::Inherited(name) => adopt(inherited.claim(name)?)
+            Address::Inet(address) => inet((*address).into(), options).map(|bound| vec![bound]),
+            Address::Inet6(address) => inet((*address).into(), options).map(|bound| vec![bound]),
+            Address::Unix(path) => unix_path(path, options).map(|bound| vec![bound]),
+            Address::Abstract(name) => unix_abstract(name, options).map(|bound| vec![bound]),
+            Address::Inherited(name) => inherited
+                .claim(name)
+                .and_then(|sockets| sockets.into_iter().map(adopt).collect())
                 .with_context(|| format!("cannot use the inherited socket `{name}`")),
         }
         .with_context(|| format!("cannot listen on {address}"))
@@ -161,11 +162,20 @@ impl AsFd for Bound {
 }
 
 impl Listener {
-    /// Waits until a connection waits to be accepted.
+    /// Waits until a connection waits to be accepted. Asks the kernel: what the runtime remembers
+    /// may be the connection that was accepted last.
     pub async fn waiting(&self) {
-        // The runtime refuses only while it shuts down; then nothing is waited for any more.
-        if self.socket.readable().await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            let Ok(mut remembered) = self.socket.readable().await else {
+                // The runtime shuts down; nothing is waited for any more.
+                return std::future::pending().await;
+            };
+            let mut watched = [PollFd::new(&self.socket, PollFlags::IN)];
+            // An error is told by accept.
+            if poll(&mut watched, Some(&Timespec::default())) != Ok(0) {
+                return;
+            }
+            remembered.clear_ready();
         }
     }
 
@@ -205,11 +215,9 @@ fn refused(error: io::Error) -> Accepted {
             | Errno::HOSTDOWN
             | Errno::HOSTUNREACH
             | Errno::NONET
-            | Errno::OPNOTSUPP
             | Errno::PERM
             | Errno::TIMEDOUT
-            | Errno::NOTCONN
-            | Errno::INVAL,
+            | Errno::NOTCONN,
         ) => Accepted::Gone,
         _ => Accepted::Exhausted(error, PAUSE),
     }
@@ -219,7 +227,9 @@ fn stream(socket: OwnedFd, address: Option<SocketAddrAny>) -> io::Result<(Stream
     let inet = address.and_then(|address| SocketAddr::try_from(address).ok());
     if let Some(address) = inet {
         let stream = tokio::net::TcpStream::from_std(socket.into())?;
-        return Ok((Stream::Tcp(stream), Peer::Inet(address)));
+        // An IPv4 client of a dual-stack listener, which systemd may hand over, is an IPv4 client.
+        let peer = SocketAddr::new(address.ip().to_canonical(), address.port());
+        return Ok((Stream::Tcp(stream), Peer::Inet(peer)));
     }
     let stream = tokio::net::UnixStream::from_std(socket.into())?;
     let who = stream.peer_cred()?;
@@ -285,16 +295,7 @@ fn unix_path(path: &Path, options: &SocketOptions) -> anyhow::Result<Bound> {
     socket.bind(&SockAddr::unix(path)?)?;
     let owned = OwnedPath::new(dir, name)?;
     // Before listen(2) nobody can connect, so nobody gets in under the wrong mode or owner.
-    if let Some(mode) = options.mode {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .with_context(|| format!("cannot set mode {mode:04o}"))?;
-    }
-    if options.owner.is_some() || options.group.is_some() {
-        let user = options.owner.as_ref().map(identity::user).transpose()?;
-        let user = user.map(|user| user.uid);
-        let group = options.group.as_ref().map(identity::group).transpose()?;
-        nix::unistd::chown(path, user, group).context("cannot set owner and group")?;
-    }
+    own(&owned, options)?;
     socket.listen(backlog(options))?;
     let local = Local::Unix(path.to_owned());
     Ok(Bound {
@@ -302,6 +303,27 @@ fn unix_path(path: &Path, options: &SocketOptions) -> anyhow::Result<Bound> {
         socket: socket.into(),
         path: Some(owned),
     })
+}
+
+/// Sets the mode, owner and group of what has just been bound, and not of what a link leads to that
+/// somebody has put in its place.
+fn own(path: &OwnedPath, options: &SocketOptions) -> anyhow::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(&path.dir, &path.name, flags, Mode::empty())?;
+    if options.owner.is_some() || options.group.is_some() {
+        let user = options.owner.as_ref().map(identity::user).transpose()?;
+        let user = user.map(|user| Uid::from_raw(user.uid.as_raw()));
+        let group = options.group.as_ref().map(identity::group).transpose()?;
+        let group = group.map(|group| Gid::from_raw(group.as_raw()));
+        rustix::fs::chownat(&made, "", user, group, AtFlags::EMPTY_PATH)
+            .context("cannot set owner and group")?;
+    }
+    if let Some(mode) = options.mode {
+        let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set mode {mode:04o}"))?;
+    }
+    Ok(())
 }
 
 /// Unlinks a socket nobody listens on: what a killed host leaves behind. Anything else that stands
@@ -314,8 +336,12 @@ fn remove_stale(dir: &Dir, name: &OsStr, path: &Path) -> anyhow::Result<()> {
     if !found.file_type().is_socket() {
         bail!("something that is not a socket is there already; remove it or choose another path");
     }
-    match UnixStream::connect(path) {
-        Ok(_) => bail!("another process listens there"),
+    // Not blocking: the queue of a live one may be full.
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Ok(()) => bail!("another process listens there"),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => bail!("another process listens there"),
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => dir
             .remove_file(name)
             .context("cannot remove the stale socket"),

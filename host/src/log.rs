@@ -28,7 +28,7 @@ pub enum Format {
 
 /// Lines that may wait to be written. Past it lines are lost rather than connections delayed: a
 /// stuck log must not stop the host.
-const BACKLOG: usize = 64 * 1024;
+const BACKLOG: usize = 16 * 1024;
 
 /// Begins to log on stderr. What it returns writes out the rest when it is dropped.
 pub fn start(format: Format, level: LevelFilter) -> WorkerGuard {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
@@ -12,7 +13,7 @@ use portcullis::attempt::Attempt;
 use portcullis::capacity::Capacity;
 use portcullis::cli::{Cli, Command};
 use portcullis::engine::{Engine, Pool};
-use portcullis::handler::{self, Handler, Loaded};
+use portcullis::handler::{self, Handler, Kind, Loaded};
 use portcullis::inspect::Profile;
 use portcullis::limits::HostLimit;
 use portcullis::listener::{Bound, Inherited};
@@ -57,8 +58,20 @@ fn main() -> ExitCode {
         Err(Failure::Asked(error)) => (error, 100),
         Err(Failure::Refused(error)) => (error, 111),
     };
+    // What is quoted may come from anywhere, and this may be a terminal.
+    let text: String = format!("{error:#}")
+        .chars()
+        .flat_map(|c| {
+            let plain = c == '\n' || !c.is_control();
+            let escaped = (!plain).then(|| c.escape_default());
+            plain
+                .then_some(c)
+                .into_iter()
+                .chain(escaped.into_iter().flatten())
+        })
+        .collect();
     // With stderr closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "portcullis: {error:#}");
+    let _ = writeln!(io::stderr(), "portcullis: {text}");
     ExitCode::from(code)
 }
 
@@ -90,13 +103,19 @@ fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let _log = log::start(cli.log_format, cli.log_level);
     let capacity = Capacity::of(&plan).map_err(Failure::Refused)?;
     let runtime = runtime()?;
-    let _inside = runtime.enter();
+    let inside = runtime.enter();
     let spawner = connect(spawner)?;
     let handlers = load(&plan, capacity, &spawner)?;
+    // From here on a signal drains: what is bound is also unbound.
+    let mut signals = Signals::new()
+        .context("cannot handle signals")
+        .map_err(Failure::Refused)?;
     let sites = bind(&plan, handlers, inherited).map_err(Failure::Refused)?;
-    runtime
-        .block_on(serve(&plan, capacity, &spawner, sites))
-        .map_err(Failure::Refused)
+    let served = runtime.block_on(serve(&plan, capacity, &spawner, &mut signals, sites));
+    drop(inside);
+    // A file system that does not answer may hold a thread for ever; the host ends all the same.
+    runtime.shutdown_background();
+    served.map_err(Failure::Refused)
 }
 
 fn spawner() -> Result<Spawner, Failure> {
@@ -146,12 +165,12 @@ fn bind(
 ) -> anyhow::Result<Vec<Site<'_>>> {
     let mut sites = Vec::new();
     for (trigger, loaded) in plan.triggers.iter().zip(handlers) {
-        let listeners = trigger
-            .listen
-            .iter()
-            .map(|address| Bound::bind(address, &trigger.socket, &mut inherited))
-            .collect::<anyhow::Result<_>>()
-            .with_context(|| format!("trigger `{}`", trigger.name))?;
+        let mut listeners = Vec::new();
+        for address in &trigger.listen {
+            let bound = Bound::bind(address, &trigger.socket, &mut inherited)
+                .with_context(|| format!("trigger `{}`", trigger.name))?;
+            listeners.extend(bound);
+        }
         sites.push(Site {
             trigger,
             loaded,
@@ -169,11 +188,11 @@ async fn serve(
     plan: &Plan,
     capacity: Capacity,
     spawner: &spawner::Handle,
+    signals: &mut Signals,
     sites: Vec<Site<'_>>,
 ) -> anyhow::Result<()> {
-    let mut signals = Signals::new().context("cannot handle signals")?;
     let shutdown = Shutdown::new();
-    let host = HostLimit::new(capacity.connections);
+    let host = HostLimit::new(capacity.connections, capacity.files);
     let native = sites.iter().any(|site| site.loaded.serving.is_native());
     let mut ready = String::new();
     for site in sites {
@@ -196,10 +215,8 @@ async fn serve(
         .map_or("the spawner has died", |signal| *signal);
     info!(reason, grace_ms = plan.grace.as_millis(), "drain");
     notify(NotifyState::Stopping);
-    let again = async {
-        signals.next().await;
-    };
-    let drained = shutdown.stop(plan.grace, again).await;
+    let patience = plan.longest_kill_timeout() + Duration::from_secs(1);
+    let drained = shutdown.stop(plan.grace, patience, signals).await;
     info!(cut = drained == Drained::Cut, "exit");
     stopped.map(|_| ())
 }
@@ -311,7 +328,10 @@ fn attempt(cli: &Cli, guest: &cli::Try) -> Result<(), Failure> {
 }
 
 fn inspect(path: &Path) -> Result<(), Failure> {
-    let profile = handler::read(path).and_then(|wasm| Profile::of(&wasm));
+    let profile = handler::read(path).and_then(|wasm| {
+        Kind::of(&wasm)?;
+        Profile::of(&wasm)
+    });
     let profile = profile.with_context(|| format!("cannot inspect {}", path.display()));
     print(&profile.map_err(Failure::Asked)?.report(path).to_string())
 }

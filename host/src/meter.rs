@@ -5,7 +5,10 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Counters of one connection. Times are kept in nanoseconds since `since`.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Meter {
     spent: AtomicU64,
     /// When the current turn began, plus one; 0 between turns.
     turn: AtomicU64,
+    /// What a guest that computes for long holds during its turn.
+    pass: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Meter {
@@ -30,6 +35,7 @@ impl Meter {
             moved: AtomicU64::new(0),
             spent: AtomicU64::new(0),
             turn: AtomicU64::new(0),
+            pass: Mutex::default(),
         }
     }
 
@@ -67,11 +73,7 @@ impl Meter {
 
     /// Time on the processor so far, the current turn included.
     pub fn cpu(&self) -> Duration {
-        let turn = match self.turn.load(Relaxed) {
-            0 => 0,
-            began => self.now().saturating_sub(began - 1),
-        };
-        Duration::from_nanos(self.spent.load(Relaxed) + turn)
+        Duration::from_nanos(self.spent.load(Relaxed)) + self.turn()
     }
 
     /// Runs `work`, counting the time of its turns as time on the processor: what it waits for is
@@ -83,11 +85,34 @@ impl Meter {
             self.turn.store(began + 1, Relaxed);
             let polled = work.as_mut().poll(cx);
             self.turn.store(0, Relaxed);
+            drop(self.pass().take());
             self.spent
                 .fetch_add(self.now().saturating_sub(began), Relaxed);
             polled
         })
         .await
+    }
+
+    /// How long the current turn has lasted; zero between turns.
+    pub fn turn(&self) -> Duration {
+        match self.turn.load(Relaxed) {
+            0 => Duration::ZERO,
+            began => Duration::from_nanos(self.now().saturating_sub(began - 1)),
+        }
+    }
+
+    /// Ends this turn, waits for one of `passes`, and holds it for the whole of the next.
+    pub async fn queue(&self, passes: Arc<Semaphore>) {
+        // Behind whatever else is ready, new connections among it: a plain yield would have the
+        // runtime look at its sockets only once in many turns.
+        tokio::task::yield_now().await;
+        // Never closed; and without a pass it would be like any other turn.
+        let pass = passes.acquire_owned().await.ok();
+        *self.pass() = pass;
+    }
+
+    fn pass(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> u64 {

@@ -1,16 +1,22 @@
 //! What a handler says beside its connection: lines on its stdout and stderr become log lines.
 //! Bounded in every direction, since a hostile guest writes it: a line is cut, and a stream that has
-//! said enough is heard no more.
+//! said enough is not heard for a while.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 /// Bytes of one line; a longer one continues as the next.
-const LINE: usize = 4096;
+const LINE: usize = 1024;
 
-/// Bytes of one stream over the life of its handler.
+/// Bytes of one stream in one `PERIOD`: a daemon is heard for as long as it lives, and a flood fills
+/// no disk.
 const BUDGET: usize = 256 * 1024;
+const PERIOD: Duration = Duration::from_mins(1);
+
+/// What a line costs beside its text: about what the log adds to it.
+const LINE_COST: usize = 128;
 
 /// A stream that becomes log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub struct Lines {
     channel: Channel,
     pending: Vec<u8>,
     budget: usize,
+    /// Since when the budget is spent from.
+    since: Instant,
 }
 
 impl Lines {
@@ -41,11 +49,15 @@ impl Lines {
             channel,
             pending: Vec::new(),
             budget: BUDGET,
+            since: Instant::now(),
         }
     }
 
     /// Takes what was written, and logs each line that is whole.
     pub fn write(&mut self, mut bytes: &[u8]) {
+        if self.budget == 0 && self.since.elapsed() >= PERIOD {
+            (self.budget, self.since) = (BUDGET, Instant::now());
+        }
         while !bytes.is_empty() && self.budget > 0 {
             let room = (LINE - self.pending.len())
                 .min(self.budget)
@@ -57,10 +69,12 @@ impl Lines {
             bytes = rest;
             if end.is_some() || self.pending.len() == LINE || self.budget == 0 {
                 self.log();
+                self.budget = self.budget.saturating_sub(LINE_COST);
             }
             if self.budget == 0 {
                 let (trigger, id, stream) = (&self.trigger, self.id, self.stream());
-                warn!(%trigger, id, stream, bytes = BUDGET, reason = "no more is logged", "output");
+                let reason = "it says too much, and is not heard for a while";
+                warn!(%trigger, id, stream, bytes = BUDGET, reason, "output");
             }
         }
     }

@@ -40,6 +40,24 @@ pub struct Plan {
     pub triggers: Vec<Trigger>,
 }
 
+impl Plan {
+    /// The longest time that any job of it may take from its kill signal to KILL.
+    pub fn longest_kill_timeout(&self) -> Duration {
+        let jobs = self
+            .triggers
+            .iter()
+            .filter_map(|trigger| match &trigger.job {
+                Job::Native(job)
+                | Job::Guest {
+                    fallback: Some(job),
+                    ..
+                } => Some(job.kill_timeout),
+                Job::Guest { fallback: None, .. } => None,
+            });
+        jobs.max().unwrap_or_default()
+    }
+}
+
 /// Where to listen and what to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trigger {

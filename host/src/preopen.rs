@@ -14,3 +14,12 @@ mod preview1;
 mod socket;
 
 pub use preview1::{MODULE, add_to_linker};
+
+/// How a handler expects to find its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// It accepts it from the listener at descriptor 3.
+    Socket,
+    /// It is its stdin and stdout.
+    Stdio,
+}

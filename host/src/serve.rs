@@ -50,7 +50,7 @@ impl Service {
     pub fn new(trigger: Arc<str>, serving: Serving, host: &HostLimit) -> Self {
         match serving {
             Serving::Accept(handler, admission) => {
-                let limits = Limits::new(&admission, host.clone());
+                let limits = Limits::new(&admission, handler.files(), host.clone());
                 Self::Accept(Arc::new(Accepting {
                     trigger,
                     handler,

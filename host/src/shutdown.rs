@@ -1,12 +1,15 @@
 //! Stopping: signals become one value that everything listens to. The first asks to drain (accept
 //! nothing, let what runs finish), the second, or the end of the grace period, to end at once.
 
-use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+
+/// How long ending at once may take: guests end within a tick, and what a process does not do in
+/// this time it may not want to do at all.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// How far the host has come with stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,9 +82,10 @@ impl Shutdown {
         self.drain.clone()
     }
 
-    /// Stops accepting, waits for what runs to finish until `grace` has passed or `again` resolves,
-    /// and then ends it.
-    pub async fn stop(self, grace: Duration, again: impl Future<Output = ()>) -> Drained {
+    /// Stops accepting, waits for what runs to finish until `grace` has passed or a signal comes
+    /// again, and then ends it. What has not ended `patience` later, or [`AT_ONCE`] after a signal,
+    /// is left to whoever ends this process.
+    pub async fn stop(self, grace: Duration, patience: Duration, signals: &mut Signals) -> Drained {
         let Self {
             phase,
             drain,
@@ -89,16 +93,17 @@ impl Shutdown {
         } = self;
         drop(drain);
         phase.send_replace(Phase::Draining);
-        let finished = tokio::select! {
-            _ = ended.recv() => true,
-            () = again => false,
-            () = tokio::time::sleep(grace) => false,
+        let patience = tokio::select! {
+            _ = ended.recv() => return Drained::Finished,
+            _ = signals.next() => AT_ONCE,
+            () = tokio::time::sleep(grace) => patience,
         };
-        if finished {
-            return Drained::Finished;
-        }
         phase.send_replace(Phase::Over);
-        ended.recv().await;
+        tokio::select! {
+            _ = ended.recv() => {}
+            _ = signals.next() => {}
+            () = tokio::time::sleep(patience) => {}
+        }
         Drained::Cut
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -218,8 +219,7 @@ impl Host {
 
     /// Waits for a log line that fits, from the beginning of the log.
     pub fn logged(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        self.log
-            .wait(what, |lines| lines.iter().find(|line| fits(line)).cloned())
+        self.logged_times(1, what, fits).swap_remove(0)
     }
 
     /// Waits until `count` log lines fit, and gives them.
@@ -229,9 +229,11 @@ impl Host {
         what: &str,
         fits: impl Fn(&Value) -> bool,
     ) -> Vec<Value> {
+        let (mut found, mut seen) = (Vec::new(), 0);
         self.log.wait(what, |lines| {
-            let found: Vec<_> = lines.iter().filter(|line| fits(line)).cloned().collect();
-            (found.len() >= count).then_some(found)
+            found.extend(lines[seen..].iter().filter(|line| fits(line)).cloned());
+            seen = lines.len();
+            (found.len() >= count).then(|| mem::take(&mut found))
         })
     }
 
@@ -373,7 +375,7 @@ impl Log {
             .clone()
     }
 
-    fn wait<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+    fn wait<T>(&self, what: &str, mut find: impl FnMut(&[Value]) -> Option<T>) -> T {
         let patience = Instant::now() + PATIENCE;
         let mut lines = self.lines();
         loop {
@@ -435,10 +437,14 @@ impl Client {
         }
     }
 
+    /// Ends a direction. A connection that is gone already has none to end.
     pub fn shutdown(&self, how: Shutdown) {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(how).unwrap(),
-            Self::Unix(stream) => stream.shutdown(how).unwrap(),
+        let ended = match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        };
+        if let Err(error) = ended {
+            assert_eq!(error.kind(), io::ErrorKind::NotConnected, "{error}");
         }
     }
 

@@ -10,20 +10,28 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::NotStarted;
 use super::watch::{Time, watch};
 use crate::connection::{Connection, Local};
-use crate::engine::{Budget, Engine, Metered, Overrun};
+use crate::engine::{Budget, Engine, Metered, Overrun, begins_within};
 use crate::outcome::Outcome;
 use crate::output::{Channel, Lines};
 use crate::plan::{GuestJob, GuestLimits};
-use crate::preopen::dirs::Dirs;
+use crate::preopen::Style;
+use crate::preopen::dirs::{Dirs, FILES};
 use crate::preopen::env::{self, Facts, Variables};
-use crate::preopen::guest::Style;
 use crate::preopen::stdio::{Connected, Log};
 use crate::shutdown::Drain;
 
 /// What a component has to export to be served.
 const RUN: &str = "wasi:cli/run@0.2";
+
+/// What one instance may hold: streams, pollables, and files, each of which is a descriptor of the
+/// host.
+const HANDLES: usize = FILES as usize;
+
+/// Random bytes of one call, which nothing can interrupt.
+const RANDOM: u64 = 1 << 20;
 
 /// A loaded component.
 pub struct Component {
@@ -62,14 +70,15 @@ impl Component {
     /// Compiles and links `wasm`.
     ///
     /// # Errors
-    /// When it does not compile, exports nothing that can be served, or imports what the host
-    /// lacks; or when a directory cannot be opened.
+    /// When it does not compile, exports nothing that can be served, imports what the host lacks, or
+    /// starts out larger than its memory limit; or when a directory cannot be opened.
     pub fn load(
         engine: &Engine,
         wasm: &[u8],
         trigger: &Arc<str>,
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
+        begins_within(wasm, &job.limits)?;
         let component = wasmtime::component::Component::new(engine.wasmtime(), wasm)
             .map_err(anyhow::Error::from)
             .context("it does not compile")?;
@@ -103,6 +112,11 @@ impl Component {
         })
     }
 
+    /// Descriptors of the host that each of its instances may open.
+    pub fn files(&self) -> u32 {
+        self.dirs.files()
+    }
+
     /// What its instances are told when their connections arrive at `local`.
     pub fn facts(&self, local: &Local) -> Facts {
         Facts::new(&self.trigger, &self.env, Style::Stdio, local)
@@ -133,11 +147,13 @@ impl Component {
             )))
             .allow_tcp(false)
             .allow_udp(false)
-            .allow_ip_name_lookup(false);
+            .allow_ip_name_lookup(false)
+            .max_random_size(RANDOM);
         let mut context = context.build();
         self.dirs.give(&mut context);
         let budget = Budget::new(&self.limits, meter.clone());
-        let table = ResourceTable::new();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
         let mut store = self.engine.store(State {
             context,
             table,
@@ -149,7 +165,7 @@ impl Component {
         };
         let ended = tokio::select! {
             biased;
-            ended = meter.run(self.call(&mut store, &wire)) => Ok(ended),
+            ended = meter.run(wire.sending(self.call(&mut store, &wire))) => Ok(ended),
             outcome = watch(time, &meter, drain) => Err(outcome),
         };
         let outcome = match ended {
@@ -163,7 +179,8 @@ impl Component {
     }
 
     async fn call(&self, store: &mut Store<State>, wire: &Connected) -> wasmtime::Result<i32> {
-        let command = self.pre.instantiate_async(&mut *store).await?;
+        let command = self.pre.instantiate_async(&mut *store).await;
+        let command = command.map_err(|error| error.context(NotStarted))?;
         let ended = match command.wasi_cli_run().call_run(&mut *store).await {
             Ok(Ok(())) => Ok(0),
             Ok(Err(())) => Ok(1),

@@ -24,7 +24,7 @@ use crate::outcome::Outcome;
 use crate::output::{Channel, Lines};
 use crate::plan::{NativeJob, NativeStyle, Respawn};
 use crate::preopen::env::Variables;
-use crate::preopen::{self, guest::Style};
+use crate::preopen::{self, Style};
 use crate::spawner::{self, Ended, Process, Program, Setup, SpawnError};
 
 use output::Output;

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use wasmtime::{ExternType, InstancePre, Linker, ModuleExport, Store};
 
+use super::NotStarted;
 use super::watch::{Time, watch};
 use crate::connection::{Connection, Local};
-use crate::engine::{Budget, Engine, Metered, Overrun};
+use crate::engine::{Budget, Engine, Metered, Overrun, begins_within};
 use crate::outcome::Outcome;
 use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::args::Strings;
 use crate::preopen::dirs::Dirs;
 use crate::preopen::env::{self, Facts, Variables};
-use crate::preopen::guest::{Finish, Given, Guest, Style};
-use crate::preopen::{MODULE, add_to_linker};
+use crate::preopen::guest::{Finish, Given, Guest};
+use crate::preopen::{MODULE, Style, add_to_linker};
 use crate::shutdown::Drain;
 
 /// A loaded module: compiled, its imports resolved, its directories open.
@@ -44,22 +45,12 @@ impl Module {
         trigger: &Arc<str>,
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
+        begins_within(wasm, &job.limits)?;
         let module = wasmtime::Module::new(engine.wasmtime(), wasm)
             .map_err(anyhow::Error::from)
             .context("it does not compile")?;
         let style = style(&module);
         let start = program(&module)?;
-        let initial = module
-            .resources_required()
-            .max_initial_memory_size
-            .unwrap_or(0);
-        if initial > job.limits.memory {
-            bail!(
-                "it starts with {} of memory, and limits.memory is {}",
-                bytesize::ByteSize(initial).display().iec(),
-                bytesize::ByteSize(job.limits.memory).display().iec()
-            );
-        }
         let mut linker = Linker::new(engine.wasmtime());
         add_to_linker(&mut linker).map_err(anyhow::Error::from)?;
         let pre = linker
@@ -81,6 +72,11 @@ impl Module {
     /// How its instances find their connection.
     pub fn style(&self) -> Style {
         self.style
+    }
+
+    /// Descriptors of the host that each of its instances may open.
+    pub fn files(&self) -> u32 {
+        self.dirs.files()
     }
 
     /// What its instances are told when their connections arrive at `local`.
@@ -129,7 +125,8 @@ impl Module {
     }
 
     async fn call(&self, store: &mut Store<Guest>) -> wasmtime::Result<()> {
-        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let instance = self.pre.instantiate_async(&mut *store).await;
+        let instance = instance.map_err(|error| error.context(NotStarted))?;
         let start = instance
             .get_module_export(&mut *store, &self.start)
             .and_then(wasmtime::Extern::into_func)

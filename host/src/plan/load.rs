@@ -68,7 +68,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, PlanError> {
             && path
                 .extension()
                 .is_some_and(|extension| extension == "toml")
-            && !path.is_dir()
+            && path.is_file()
         {
             paths.push(path);
         }

@@ -109,6 +109,8 @@ pub(super) fn rate(text: &str) -> Result<Rate, Wrong> {
     let count = count.parse::<i64>().map_err(|_| wrong()).and_then(limit)?;
     let per = match per.bytes().next() {
         Some(byte) if byte.is_ascii_digit() => time_limit(per)?,
+        // `1` is put before a unit, and only before that.
+        _ if !per.bytes().all(|byte| byte.is_ascii_alphabetic()) => return Err(wrong()),
         _ => humantime::parse_duration(&format!("1{per}")).map_err(|_| wrong())?,
     };
     // One in a microsecond is more than any machine accepts, and governor divides by it.

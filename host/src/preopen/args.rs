@@ -6,8 +6,6 @@ use std::sync::Arc;
 use wasmtime_wasi::p1::types::{Errno, Error, Size};
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::env::Variables;
-
 /// A list of strings. What all instances of a trigger share is shared, not copied.
 #[derive(Clone, Debug, Default)]
 pub struct Strings {
@@ -25,7 +23,7 @@ impl Strings {
     }
 
     /// Variables as `KEY=value`.
-    pub fn of_variables(variables: &Variables) -> Self {
+    pub fn of_variables(variables: &[(String, String)]) -> Self {
         Self::new(
             variables
                 .iter()
@@ -35,7 +33,7 @@ impl Strings {
 
     /// The same with some more, which are this instance's own.
     #[must_use]
-    pub fn with(&self, own: &Variables) -> Self {
+    pub fn with(&self, own: &[(String, String)]) -> Self {
         let own = own
             .iter()
             .map(|(key, value)| format!("{key}={value}"))

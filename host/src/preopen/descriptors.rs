@@ -4,11 +4,11 @@
 
 use wasmtime_wasi::p1::types::{Errno, Fd};
 
+use super::dirs::FILES;
 use crate::output::Channel;
 
-/// Descriptors one guest may have open. Each file is a descriptor of the host, too, and no guest
-/// may take those that the other connections need.
-const MOST: usize = 256;
+/// Descriptors one guest may have open.
+const MOST: usize = FILES as usize;
 
 /// What a descriptor stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

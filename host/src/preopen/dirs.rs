@@ -1,11 +1,18 @@
 //! The directories a trigger gives its guests: opened once, when the handler is loaded, and shared
 //! by all its instances. No path of the host is looked up for a connection.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::plan::{Access, Dir};
+
+/// What one guest may have open at once. Each file is a descriptor of the host, too, and no guest
+/// may take those that the other connections need.
+pub const FILES: u32 = 64;
+
+/// Directories that one guest may be given: they count among what it has open.
+const MOST: usize = FILES as usize / 2;
 
 /// Opened directories, ready to be given to an instance.
 #[derive(Clone, Default)]
@@ -20,6 +27,12 @@ impl Dirs {
     /// # Errors
     /// When one is not there or may not be opened.
     pub fn open(dirs: &[Dir]) -> anyhow::Result<Self> {
+        if dirs.len() > MOST {
+            bail!(
+                "{} directories are more than the {MOST} a guest may be given",
+                dirs.len()
+            );
+        }
         let mut context = WasiCtxBuilder::new();
         for dir in dirs {
             let perms = match dir.access {
@@ -45,6 +58,11 @@ impl Dirs {
     /// How many there are.
     pub fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Descriptors of the host that an instance which has them may open; none without.
+    pub fn files(&self) -> u32 {
+        if self.count == 0 { 0 } else { FILES }
     }
 
     /// Gives them to `context`, in place of what it had.

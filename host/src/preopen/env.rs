@@ -1,8 +1,8 @@
 //! The variables a guest or a native job finds: what it was started for, in the words of Upstart,
 //! systemd and Enarx, and what its trigger adds. Never one of the host's own.
 
+use super::Style;
 use super::args::Strings;
-use super::guest::Style;
 use crate::connection::{Connection, Local, Peer};
 
 /// Variables by name, in the order they are found. What a later one says goes before an earlier.

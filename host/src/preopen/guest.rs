@@ -7,6 +7,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types::{Errno, Error, Fd};
 use wasmtime_wasi::{WasiCtxBuilder, WasiView};
 
+use super::Style;
 use super::args::Strings;
 use super::descriptors::{Descriptor, Descriptors};
 use super::dirs::Dirs;
@@ -15,15 +16,6 @@ use crate::connection::Stream;
 use crate::engine::{Budget, Metered};
 use crate::meter::Meter;
 use crate::output::{Channel, Lines};
-
-/// How a preview-1 module expects to find its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// It accepts it from the listener at descriptor 3.
-    Socket,
-    /// It is its stdin and stdout.
-    Stdio,
-}
 
 /// How an instance said that it has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

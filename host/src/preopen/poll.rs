@@ -15,6 +15,7 @@ use wiggle::{GuestMemory, GuestPtr};
 
 use super::descriptors::Descriptor;
 use super::guest::{Finish, Guest};
+use super::socket::Socket;
 
 /// Subscriptions of one call: enough for select over every descriptor a C library numbers, twice.
 const SUBSCRIPTIONS: u32 = 4096;
@@ -32,7 +33,7 @@ enum Wait {
     Never,
     /// What is always so.
     Now {
-        hangup: bool,
+        nbytes: u64,
     },
     Wrong(Errno),
 }
@@ -66,11 +67,12 @@ impl Guest {
         let far = tokio::time::Instant::now() + Duration::from_hours(365 * 24);
         let mut alarm = pin!(tokio::time::sleep_until(alarm.min().unwrap_or(far)));
 
+        let socket = &self.socket;
         let happened = poll_fn(|cx| {
             let rang = alarm.as_mut().poll(cx).is_ready();
             let mut happened = Vec::new();
             for (userdata, kind, wait) in &waits {
-                if let Some((error, ready)) = self.ready(cx, *wait, rang) {
+                if let Some((error, ready)) = ready(socket, cx, *wait, rang) {
                     happened.push(Event {
                         userdata: *userdata,
                         error,
@@ -115,8 +117,8 @@ impl Guest {
             Ok(Descriptor::Connection) => connection,
             Ok(Descriptor::Listener) if reading => Wait::Accept,
             Ok(Descriptor::Listener) => Wait::Never,
-            Ok(Descriptor::Empty) => Wait::Now { hangup: true },
-            Ok(Descriptor::Log(_) | Descriptor::File(_)) => Wait::Now { hangup: false },
+            Ok(Descriptor::Empty) => Wait::Now { nbytes: 0 },
+            Ok(Descriptor::Log(_) | Descriptor::File(_)) => Wait::Now { nbytes: 1 },
         }
     }
 
@@ -143,53 +145,40 @@ impl Guest {
             && waits.clone().any(|wait| matches!(wait, Wait::Accept))
             && waits.all(|wait| matches!(wait, Wait::Accept | Wait::Until(_) | Wait::Never))
     }
+}
 
-    /// Whether `wait` is over: its error, and what is there to read or write.
-    fn ready(
-        &mut self,
-        cx: &mut Context<'_>,
-        wait: Wait,
-        rang: bool,
-    ) -> Option<(Errno, EventFdReadwrite)> {
-        let plain = |nbytes, hangup: bool| {
-            let flags = if hangup {
-                Eventrwflags::FD_READWRITE_HANGUP
-            } else {
-                Eventrwflags::empty()
-            };
-            Some((Errno::Success, EventFdReadwrite { nbytes, flags }))
+/// Whether `wait` is over: its error, and what is there to read or write. An error of the
+/// connection counts as ready, as poll(2) has it: the read or write that follows tells it.
+fn ready(
+    socket: &Socket,
+    cx: &mut Context<'_>,
+    wait: Wait,
+    rang: bool,
+) -> Option<(Errno, EventFdReadwrite)> {
+    let event = |error, nbytes, hangup: bool| {
+        let flags = if hangup {
+            Eventrwflags::FD_READWRITE_HANGUP
+        } else {
+            Eventrwflags::empty()
         };
-        let stream = self.socket.stream();
-        let error = match (wait, stream) {
-            (Wait::Wrong(errno), _) => {
-                return Some((
-                    errno,
-                    EventFdReadwrite {
-                        nbytes: 0,
-                        flags: Eventrwflags::empty(),
-                    },
-                ));
-            }
-            (Wait::Until(Some(time)), _) if rang && time <= tokio::time::Instant::now() => {
-                return plain(0, false);
-            }
-            (Wait::Accept, _) if self.socket.is_offered() => return plain(1, false),
-            (Wait::Now { hangup }, _) => return plain(u64::from(!hangup), hangup),
-            (Wait::Readable, Ok(stream)) => match stream.poll_readable(cx) {
-                Poll::Pending => return None,
-                Poll::Ready(Ok(count)) => return plain(count, count == 0),
-                Poll::Ready(Err(e)) => e,
-            },
-            (Wait::Writable, Ok(stream)) => match stream.poll_writable(cx) {
-                Poll::Pending => return None,
-                Poll::Ready(Ok(())) => return plain(1, false),
-                Poll::Ready(Err(e)) => e,
-            },
-            _ => return None,
-        };
-        // As poll(2) does, the error is told by readiness and given by the read that follows.
-        self.socket.keep(&error);
-        plain(0, true)
+        Some((error, EventFdReadwrite { nbytes, flags }))
+    };
+    let plain = |nbytes| event(Errno::Success, nbytes, false);
+    match (wait, socket.stream()) {
+        (Wait::Wrong(errno), _) => event(errno, 0, false),
+        (Wait::Until(Some(time)), _) if rang && time <= tokio::time::Instant::now() => plain(0),
+        (Wait::Accept, _) if socket.is_offered() => plain(1),
+        (Wait::Now { nbytes }, _) => plain(nbytes),
+        (Wait::Readable, Ok(stream)) => match stream.poll_readable(cx) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(now)) => event(Errno::Success, now.count, now.hangup),
+            Poll::Ready(Err(_)) => plain(0),
+        },
+        (Wait::Writable, Ok(stream)) => match stream.poll_writable(cx) {
+            Poll::Pending => None,
+            Poll::Ready(_) => plain(1),
+        },
+        _ => None,
     }
 }
 

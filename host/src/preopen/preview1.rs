@@ -16,8 +16,9 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{
 };
 use wiggle::{GuestMemory, GuestPtr};
 
+use super::Style;
 use super::descriptors::Descriptor;
-use super::guest::{Finish, Guest, Style};
+use super::guest::{Finish, Guest};
 use super::poll::since_epoch;
 use super::socket::Take;
 use crate::connection::Shutdown;
@@ -29,8 +30,8 @@ pub const MODULE: &str = "wasi_snapshot_preview1";
 /// The descriptor a listener is found at, in every convention there is.
 const LISTENER: i32 = 3;
 
-/// Random bytes of one call. A call cannot be interrupted, so it must be short.
-const RANDOM: u32 = 1 << 20;
+/// Random bytes made between two looks at whether others want the thread: about 10 µs.
+const RANDOM: usize = 4096;
 
 /// Defines every function of preview 1 for guests.
 ///
@@ -45,6 +46,9 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap_async(MODULE, "sock_send", |caller, arguments| {
         Box::new(send(caller, arguments))
+    })?;
+    linker.func_wrap_async(MODULE, "random_get", |caller, arguments| {
+        Box::new(random(caller, arguments))
     })?;
     linker.allow_shadowing(false);
     Ok(())
@@ -114,14 +118,42 @@ async fn receive(
     answer(received.await)
 }
 
+/// `random_get`, by hand: a guest may ask for all its memory, and no call may hold its thread for
+/// as long as that takes.
+async fn random(
+    mut caller: Caller<'_, Guest>,
+    (buffer, length): (i32, i32),
+) -> wasmtime::Result<i32> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let (mut memory, _) = called(&mut caller)?;
+    let filled = async {
+        let buffer = pointer::<u8>(buffer).as_array(length.cast_unsigned());
+        let buffer = memory.as_slice_mut(buffer)?.ok_or(Errno::Notsup)?;
+        for chunk in buffer.chunks_mut(RANDOM) {
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                let count = getrandom(&mut *rest, GetRandomFlags::empty());
+                rest = &mut rest[count.map_err(|_| Errno::Io)?..];
+            }
+            tokio::task::consume_budget().await;
+        }
+        Ok(())
+    };
+    answer(filled.await)
+}
+
 /// `sock_send`, by hand likewise.
 async fn send(
     mut caller: Caller<'_, Guest>,
-    (fd, data, count, _flags, sent): (i32, i32, i32, i32, i32),
+    (fd, data, count, flags, sent): (i32, i32, i32, i32, i32),
 ) -> wasmtime::Result<i32> {
     let (mut memory, guest) = called(&mut caller)?;
     let buffers = CiovecArray::new((data.cast_unsigned(), count.cast_unsigned()));
     let written = async {
+        // Preview 1 has no flags for sending.
+        if flags != 0 {
+            return Err(Errno::Inval.into());
+        }
         guest.connection(fd.into())?;
         let count = guest.socket.write(&memory, buffers).await?;
         memory.write(pointer::<Size>(sent), count)?;
@@ -566,6 +598,17 @@ impl WasiSnapshotPreview1 for Guest {
             return Err(Errno::Mfile.into());
         }
         let (files, fd) = self.file(fd, Errno::Notdir)?;
+        // A FIFO would hold a thread of the host until somebody opens its other end, and a device
+        // does who knows what: only files and directories are opened.
+        let found = Calls::path_filestat_get(files, memory, fd, dirflags, path).await;
+        if let Ok(Filestat { filetype, .. }) = found
+            && !matches!(
+                filetype,
+                Filetype::RegularFile | Filetype::Directory | Filetype::SymbolicLink
+            )
+        {
+            return Err(Errno::Notsup.into());
+        }
         let opened = Calls::path_open(
             files, memory, fd, dirflags, path, oflags, base, inheriting, flags,
         )
@@ -650,24 +693,14 @@ impl WasiSnapshotPreview1 for Guest {
         Ok(())
     }
 
+    /// Never called: `random` stands in its place.
     fn random_get(
         &mut self,
-        memory: &mut GuestMemory<'_>,
-        buffer: GuestPtr<u8>,
-        length: Size,
+        _: &mut GuestMemory<'_>,
+        _: GuestPtr<u8>,
+        _: Size,
     ) -> Result<(), Error> {
-        use rustix::rand::{GetRandomFlags, getrandom};
-        if length > RANDOM {
-            return Err(Errno::Inval.into());
-        }
-        let mut rest = memory
-            .as_slice_mut(buffer.as_array(length))?
-            .ok_or(Errno::Notsup)?;
-        while !rest.is_empty() {
-            let count = getrandom(&mut *rest, GetRandomFlags::empty()).map_err(|_| Errno::Io)?;
-            rest = &mut rest[count..];
-        }
-        Ok(())
+        Err(Errno::Notsup.into())
     }
 
     fn sock_accept(

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,9 +28,10 @@ pub(super) struct Socket {
     pub nonblocking: bool,
     /// Whether the client was seen to reset or abandon the connection.
     pub hangup: bool,
-    /// An error that could not be told when it was met; the kernel tells each once, so the next
-    /// read repeats it.
-    pending: Option<Errno>,
+    /// Errors that came after some bytes, and are told by the next read or write: the kernel tells
+    /// each once.
+    read_error: Option<Errno>,
+    write_error: Option<Errno>,
 }
 
 /// How far the guest has come with its connection.
@@ -69,7 +69,8 @@ impl Socket {
             meter,
             nonblocking: false,
             hangup: false,
-            pending: None,
+            read_error: None,
+            write_error: None,
         }
     }
 
@@ -127,7 +128,7 @@ impl Socket {
             let buffer = memory.read(pointer)?;
             Ok(buffer.buf.as_array(buffer.buf_len))
         })?;
-        if let Some(errno) = self.pending.take() {
+        if let Some(errno) = self.read_error.take() {
             return Err(errno.into());
         }
         let mut total = 0;
@@ -154,7 +155,7 @@ impl Socket {
                     Err(e) if total == 0 => return Err(self.failed(&e).into()),
                     Err(e) => {
                         // What came before the error is told first.
-                        self.keep(&e);
+                        self.read_error = Some(self.failed(&e));
                         return Ok(total);
                     }
                 }
@@ -173,21 +174,18 @@ impl Socket {
         let Link::Open(stream) = &mut self.link else {
             return Err(rustix::io::Errno::BADF.into());
         };
-        poll_fn(|cx| {
-            let polled = if take == Take::Peek {
-                stream.poll_peek(cx, buffer)
-            } else {
-                let mut into = ReadBuf::new(buffer);
-                let polled = Pin::new(&mut *stream).poll_read(cx, &mut into);
-                polled.map_ok(|()| into.filled().len())
-            };
-            match polled {
-                Poll::Ready(read) => Poll::Ready(read.map(Some)),
-                Poll::Pending if wait => Poll::Pending,
-                Poll::Pending => Poll::Ready(Ok(None)),
+        if !wait {
+            return stream.try_read(buffer, take == Take::Peek);
+        }
+        let read = poll_fn(|cx| {
+            if take == Take::Peek {
+                return stream.poll_peek(cx, buffer);
             }
-        })
-        .await
+            let mut into = ReadBuf::new(buffer);
+            let polled = Pin::new(&mut *stream).poll_read(cx, &mut into);
+            polled.map_ok(|()| into.filled().len())
+        });
+        read.await.map(Some)
     }
 
     /// Writes the buffers in their order, as writev(2) does: all of them, unless the guest has
@@ -207,6 +205,9 @@ impl Socket {
                 memory.as_slice(pointer)?.ok_or(Errno::Notsup)?,
             ));
         }
+        if let Some(errno) = self.write_error.take() {
+            return Err(errno.into());
+        }
         let mut slices = &mut slices[..];
         let mut total = 0;
         while !slices.is_empty() {
@@ -220,7 +221,7 @@ impl Socket {
                 Ok(None) => break,
                 Err(e) if total == 0 => return Err(self.failed(&e).into()),
                 Err(e) => {
-                    self.keep(&e);
+                    self.write_error = Some(self.failed(&e));
                     break;
                 }
             }
@@ -230,23 +231,14 @@ impl Socket {
 
     /// One write: `None` when there is no room and it may not wait.
     async fn write_once(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
-        let wait = !self.nonblocking;
         let Link::Open(stream) = &mut self.link else {
             return Err(rustix::io::Errno::BADF.into());
         };
-        poll_fn(
-            |cx| match Pin::new(&mut *stream).poll_write_vectored(cx, slices) {
-                Poll::Ready(written) => Poll::Ready(written.map(Some)),
-                Poll::Pending if wait => Poll::Pending,
-                Poll::Pending => Poll::Ready(Ok(None)),
-            },
-        )
-        .await
-    }
-
-    /// Keeps an error for the next read.
-    pub fn keep(&mut self, error: &io::Error) {
-        self.pending = Some(self.failed(error));
+        if self.nonblocking {
+            return stream.try_write(slices);
+        }
+        let written = poll_fn(|cx| Pin::new(&mut *stream).poll_write_vectored(cx, slices));
+        written.await.map(Some)
     }
 
     /// The guest's word for an error of the socket; a client that went away is remembered.

@@ -3,10 +3,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -37,6 +37,8 @@ struct Wire {
     stream: Stream,
     /// Taken from the guest and not yet by the kernel: at most one chunk.
     unsent: Bytes,
+    /// Why what was taken could not be sent: told by the next call that writes.
+    write_error: Option<io::Error>,
 }
 
 impl Connected {
@@ -45,6 +47,7 @@ impl Connected {
         let wire = Mutex::new(Wire {
             stream,
             unsent: Bytes::new(),
+            write_error: None,
         });
         Self(Arc::new(Shared {
             wire,
@@ -60,11 +63,26 @@ impl Connected {
 
     /// Waits until what the guest has written is sent; then the client is told that it is all.
     pub async fn finish(&self) {
-        let sent = poll_fn(|cx| self.poll_unsent(cx)).await;
-        if sent.is_ok() {
+        poll_fn(|cx| self.poll_unsent(cx)).await;
+        let wire = self.wire();
+        if wire.write_error.is_none() {
             // A client that has gone needs no telling.
-            let _ = self.wire().stream.shutdown(Shutdown::Write);
+            let _ = wire.stream.shutdown(Shutdown::Write);
         }
+    }
+
+    /// Runs `work`, and sends what the guest has written whenever it waits, for whatever it waits:
+    /// the guest may be waiting for the answer to that.
+    pub async fn sending<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            let polled = work.as_mut().poll(cx);
+            if polled.is_pending() {
+                let _ = self.poll_unsent(cx);
+            }
+            polled
+        })
+        .await
     }
 
     fn wire(&self) -> MutexGuard<'_, Wire> {
@@ -73,16 +91,19 @@ impl Connected {
 
     fn failed(&self, error: io::Error) -> StreamError {
         self.0.hangup.store(true, Relaxed);
+        // A reset is not told as closed: to a reader that would be the end of input, and a client that
+        // broke off is not one that has finished.
         match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => StreamError::Closed,
+            io::ErrorKind::BrokenPipe => StreamError::Closed,
             _ => StreamError::LastOperationFailed(error.into()),
         }
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<Bytes>> {
+        let mut wire = self.wire();
         let mut buffer = BytesMut::zeroed(size.min(CHUNK));
         let mut into = ReadBuf::new(&mut buffer);
-        let polled = Pin::new(&mut self.wire().stream).poll_read(cx, &mut into);
+        let polled = Pin::new(&mut wire.stream).poll_read(cx, &mut into);
         let count = into.filled().len();
         polled.map_ok(|()| {
             self.0.meter.received(count);
@@ -91,23 +112,34 @@ impl Connected {
         })
     }
 
-    /// Sends what is left; ready when nothing is.
-    fn poll_unsent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Sends what is left; ready when nothing is, or nothing more can be sent.
+    fn poll_unsent(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut wire = self.wire();
-        let Wire { stream, unsent } = &mut *wire;
+        let Wire {
+            stream,
+            unsent,
+            write_error,
+        } = &mut *wire;
         while !unsent.is_empty() {
-            let count = match Pin::new(&mut *stream).poll_write(cx, unsent) {
-                Poll::Ready(Ok(count)) => count,
-                Poll::Ready(Err(e)) => {
-                    unsent.clear();
-                    return Poll::Ready(Err(e));
+            match ready!(Pin::new(&mut *stream).poll_write(cx, unsent)) {
+                Ok(count) => {
+                    self.0.meter.sent(count);
+                    unsent.advance(count);
                 }
-                Poll::Pending => return Poll::Pending,
-            };
-            self.0.meter.sent(count);
-            unsent.advance(count);
+                Err(error) => {
+                    self.0.hangup.store(true, Relaxed);
+                    unsent.clear();
+                    *write_error = Some(error);
+                }
+            }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
+    }
+
+    /// The error of what was written before, once.
+    fn told(&self) -> StreamResult<()> {
+        let error = self.wire().write_error.take();
+        error.map_or(Ok(()), |error| Err(self.failed(error)))
     }
 }
 
@@ -156,6 +188,7 @@ impl AsyncWrite for Connected {
         cx: &mut Context<'_>,
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_unsent(cx));
         let polled = Pin::new(&mut self.wire().stream).poll_write(cx, from);
         if let Poll::Ready(Ok(count)) = polled {
             self.0.meter.sent(count);
@@ -164,10 +197,11 @@ impl AsyncWrite for Connected {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_unsent(cx)
+        self.poll_unsent(cx).map(Ok)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx));
         Pin::new(&mut self.wire().stream).poll_shutdown(cx)
     }
 }
@@ -220,7 +254,7 @@ impl Pollable for Out {
     async fn ready(&mut self) {
         // An error is ready, too: the write that follows tells it.
         let _ = poll_fn(|cx| {
-            std::task::ready!(self.0.poll_unsent(cx))?;
+            ready!(self.0.poll_unsent(cx));
             self.0.wire().stream.poll_writable(cx)
         })
         .await;
@@ -230,6 +264,7 @@ impl Pollable for Out {
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Out {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.told()?;
         {
             let mut wire = self.0.wire();
             if !wire.unsent.is_empty() || bytes.len() > CHUNK {
@@ -241,10 +276,9 @@ impl OutputStream for Out {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        match self.0.poll_unsent(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Err(e)) => Err(self.0.failed(e)),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-        }
+        // What cannot be sent now is sent while the guest waits.
+        let _ = self.0.poll_unsent(&mut Context::from_waker(Waker::noop()));
+        self.0.told()
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
@@ -259,9 +293,8 @@ impl OutputStream for Out {
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         let mut bytes = bytes;
         loop {
-            poll_fn(|cx| self.0.poll_unsent(cx))
-                .await
-                .map_err(|e| self.0.failed(e))?;
+            poll_fn(|cx| self.0.poll_unsent(cx)).await;
+            self.0.told()?;
             if bytes.is_empty() {
                 return Ok(());
             }
@@ -271,9 +304,8 @@ impl OutputStream for Out {
     }
 
     async fn write_ready(&mut self) -> StreamResult<usize> {
-        poll_fn(|cx| self.0.poll_unsent(cx))
-            .await
-            .map_err(|e| self.0.failed(e))?;
+        poll_fn(|cx| self.0.poll_unsent(cx)).await;
+        self.0.told()?;
         Ok(CHUNK)
     }
 }

@@ -1,0 +1,924 @@
+//! The manual is true: every TOML block is a trigger file that the host accepts, every program in it
+//! is built, every command is run, and answers what the manual says. A manual is read from top to
+//! bottom as one session, in a folder that looks like the root of a checkout. What is too expensive
+//! to run, or would change the machine, is looked up instead; the list of commands is closed, so that
+//! nothing can be written into the manual that nobody has tried.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use portcullis::outcome::Outcome;
+use portcullis::plan::Plan;
+use support::{PATIENCE, repository};
+use tempfile::TempDir;
+
+/// What becomes of a command of the manual.
+enum How {
+    /// It is run, and its output is what the manual says.
+    Run,
+    /// It serves this trigger file until the end of the manual, and its ready lines and log lines are
+    /// what the manual says.
+    Serve(&'static str),
+    /// It waits at this unix path for a first connection, and serves until the end of the manual.
+    Activate(&'static str),
+    /// It is looked up: what it needs is there, and says the same.
+    Look(fn() -> Result<(), String>),
+}
+
+/// Every command of the manual.
+const COMMANDS: &[(&str, How)] = &[
+    // The scripts and the installers.
+    (
+        "scripts/serve-example",
+        How::Serve("examples/triggers.toml"),
+    ),
+    ("scripts/test", How::Look(scripts)),
+    (".ci/run", How::Look(scripts)),
+    ("guests/build", How::Look(scripts)),
+    ("guests/build --all --component", How::Look(scripts)),
+    ("cargo install --locked --path .", How::Look(package)),
+    (
+        "cargo install --locked cargo-component@0.21.1",
+        How::Look(versions),
+    ),
+    (
+        "python3 -m pip install ziglang==0.17.1",
+        How::Look(versions),
+    ),
+    (
+        "rustup target add wasm32-wasip1 wasm32-wasip2",
+        How::Look(versions),
+    ),
+    // The host.
+    ("portcullis run demo.toml", How::Serve("demo.toml")),
+    ("portcullis run hello.toml", How::Serve("hello.toml")),
+    ("portcullis run jobs.toml", How::Serve("jobs.toml")),
+    ("portcullis run echo.toml", How::Serve("echo.toml")),
+    (
+        "systemd-socket-activate --listen=$PWD/web.sock --fdname=web portcullis run web.toml",
+        How::Activate("web.sock"),
+    ),
+    ("portcullis check demo.toml", How::Run),
+    (
+        "portcullis check wrong.toml; echo \"exit code $?\"",
+        How::Run,
+    ),
+    // Clients.
+    ("echo 'Hello, World!' | nc -N 127.0.0.1 7101", How::Run),
+    ("echo 'Hello, World!' | nc -N 127.0.0.1 7102", How::Run),
+    ("nc -N 127.0.0.1 7103 < /dev/null", How::Run),
+    ("nc -N 127.0.0.1 7104 < /dev/null", How::Run),
+    ("cat note.txt", How::Run),
+    ("echo Ada | nc -N 127.0.0.1 7201", How::Run),
+    ("echo 'Hello, World!' | nc -N 127.0.0.1 7301", How::Run),
+    (
+        "nc -N 127.0.0.1 7302 < /dev/null | grep -v -e ^PATH= -e ^TERM= | sort",
+        How::Run,
+    ),
+    ("printf 'half-close' | nc -N 127.0.0.1 7303", How::Run),
+    ("echo hi | nc -N 127.0.0.1 7401", How::Run),
+    ("echo hi | nc -N -U web.sock", How::Run),
+    // Guests.
+    ("cargo new --quiet greet", How::Run),
+    ("cd greet", How::Run),
+    ("cargo component build --quiet --release", How::Run),
+    (
+        "cargo build --quiet --release --target wasm32-wasip2",
+        How::Run,
+    ),
+    (
+        "cargo build --quiet --release --target wasm32-wasip1",
+        How::Run,
+    ),
+    (
+        "python3 -m ziglang cc -target wasm32-wasi -Os -o greet.wasm greet.c",
+        How::Run,
+    ),
+    (
+        "clang --target=wasm32-wasi -Os -o greet.wasm greet.c",
+        How::Run,
+    ),
+    (
+        "echo Ada | portcullis try target/wasm32-wasip1/release/greet.wasm",
+        How::Run,
+    ),
+    (
+        "echo Ada | portcullis try target/wasm32-wasip2/release/greet.wasm",
+        How::Run,
+    ),
+    ("echo Ada | portcullis try greet.wasm", How::Run),
+    (
+        "portcullis inspect target/wasm32-wasip2/release/greet.wasm",
+        How::Run,
+    ),
+    (
+        "echo Ada | portcullis try --env GREETING=hi guests/target/wasm/hello.wasm",
+        How::Run,
+    ),
+    // The machine.
+    ("sysctl -w vm.max_map_count=122000", How::Look(capacity)),
+    ("ulimit -Hn", How::Run),
+];
+
+#[test]
+fn the_readme_is_a_session_that_works() {
+    Session::new().read("README.md");
+}
+
+#[test]
+fn what_a_guest_finds_is_a_session_that_works() {
+    Session::new().read("docs/guests.md");
+}
+
+#[test]
+fn what_a_native_job_finds_is_a_session_that_works() {
+    Session::new().read("docs/native-jobs.md");
+}
+
+#[test]
+fn operations_are_a_session_that_works() {
+    Session::new().read("docs/operations.md");
+}
+
+#[test]
+fn contributing_is_a_session_that_works() {
+    Session::new().read("CONTRIBUTING.md");
+}
+
+#[test]
+fn every_manual_is_read_and_every_command_of_the_list_is_in_one() {
+    let read = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/guests.md",
+        "docs/native-jobs.md",
+        "docs/operations.md",
+    ];
+    // Its blocks are plans of machines that are not here; tests/trigger.rs reads them.
+    let others = [
+        "docs/trigger-file.md",
+        "docs/native-spawn.md",
+        "CHANGELOG.md",
+    ];
+    let mut commands = BTreeSet::new();
+    for manual in manuals() {
+        let name = manual.display().to_string();
+        let blocks = blocks(&name);
+        if read.contains(&&*name) {
+            for block in blocks {
+                commands.extend(steps(&block).into_iter().map(|step| step.command));
+            }
+            continue;
+        }
+        assert!(others.contains(&&*name), "{name} is read by no test");
+        for block in blocks {
+            let kind = &*block.kind;
+            assert!(
+                ["toml", "text"].contains(&kind),
+                "{name}:{}: nobody runs a block of `{kind}` in this manual",
+                block.line
+            );
+        }
+    }
+    for (command, _) in COMMANDS {
+        assert!(
+            commands.contains(*command),
+            "`{command}` is in no manual: take it from the list"
+        );
+    }
+}
+
+#[test]
+fn every_link_between_manuals_leads_somewhere() {
+    let mut wrong = String::new();
+    for manual in manuals() {
+        let text = read(&manual.display().to_string());
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => manual.clone(),
+                file => manual.parent().unwrap().join(file),
+            };
+            let Ok(text) = fs::read_to_string(repository().join(&target)) else {
+                writeln!(wrong, "{}: {link}", manual.display()).unwrap();
+                continue;
+            };
+            let headings: Vec<_> = text
+                .lines()
+                .filter(|l| l.starts_with('#'))
+                .map(anchor)
+                .collect();
+            if !heading.is_empty() && !headings.iter().any(|known| known == heading) {
+                writeln!(wrong, "{}: {link}: only {headings:?}", manual.display()).unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "links to nowhere:\n{wrong}");
+}
+
+#[test]
+fn the_readme_lists_every_outcome_with_its_word_and_level() {
+    let all = [
+        Outcome::Done,
+        Outcome::Exit(1),
+        Outcome::Signal(1),
+        Outcome::Trap(String::new()),
+        Outcome::Cpu,
+        Outcome::Memory,
+        Outcome::Deadline,
+        Outcome::Idle,
+        Outcome::Hangup,
+        Outcome::Drained,
+        Outcome::Failed(String::new()),
+    ];
+    let readme = read("README.md");
+    for outcome in all {
+        // A new ending does not compile here before it is in the list above.
+        let shown = match &outcome {
+            Outcome::Exit(_) => "exit(N)".to_owned(),
+            Outcome::Signal(_) => "signal(N)".to_owned(),
+            Outcome::Done
+            | Outcome::Trap(_)
+            | Outcome::Cpu
+            | Outcome::Memory
+            | Outcome::Deadline
+            | Outcome::Idle
+            | Outcome::Hangup
+            | Outcome::Drained
+            | Outcome::Failed(_) => outcome.word().to_owned(),
+        };
+        let level = outcome.level().as_str().to_lowercase();
+        let row = format!("| `{shown}` | {level} | ");
+        assert!(readme.contains(&row), "no row begins with {row}");
+    }
+}
+
+#[test]
+fn the_manual_names_every_verb_and_field_of_the_log_and_no_other() {
+    let manual = read("docs/operations.md");
+    let log =
+        &manual[manual.find("## The log").unwrap()..manual.find("## What a machine").unwrap()];
+    let (verbs, fields) = log.split_once("| Field |").unwrap();
+    let rows = |table: &str| -> BTreeSet<String> {
+        let names = table.lines().filter_map(|line| line.strip_prefix("| `"));
+        names
+            .flat_map(|row| row.split('|').next().unwrap().split('`').step_by(2))
+            .map(|name| name.trim_matches([' ', ',']).to_owned())
+            .filter(|name| !name.is_empty())
+            .collect()
+    };
+    let (verbs, fields) = (rows(verbs), rows(fields));
+    let mut seen = BTreeSet::new();
+    for manual in ["README.md", "docs/operations.md"] {
+        for block in blocks(manual) {
+            for line in block.text.lines().filter(|line| is_log(line)) {
+                let mut words = line.split(' ').filter(|word| !word.is_empty()).skip(2);
+                let verb = words.next().unwrap();
+                assert!(verbs.contains(verb), "`{verb}` is no verb, in {line}");
+                seen.insert(verb.to_owned());
+                for (name, _) in words.filter_map(|word| word.split_once('=')) {
+                    assert!(fields.contains(name), "`{name}` is no field, in {line}");
+                }
+            }
+        }
+    }
+    assert!(seen.len() >= 4, "only {seen:?} are shown");
+}
+
+#[test]
+fn the_example_is_what_the_script_serves_and_says() {
+    let script = read("scripts/serve-example");
+    let example = read("examples/triggers.toml");
+    assert!(script.contains("run examples/triggers.toml"));
+    for port in 7001..=7007 {
+        assert!(example.contains(&format!("127.0.0.1:{port}\"")), "{port}");
+        assert!(script.contains(&format!("127.0.0.1 {port}")), "{port}");
+    }
+    let mut session = Session::new();
+    session.serve("examples/triggers.toml", &[]);
+    let hello = "I got your message: Hello, World!";
+    let answers = [
+        "Hello, World!",
+        "Hello, World!",
+        "hello, who is there?\nhello, Hello, World! from 127.0.0.1",
+        hello,
+        hello,
+        hello,
+    ];
+    for (port, answer) in (7001..).zip(answers) {
+        let command = format!("echo 'Hello, World!' | nc -N 127.0.0.1 {port}");
+        assert_eq!(
+            session.run_command(&command).trim_end(),
+            answer,
+            "{command}"
+        );
+    }
+    let noted = "nc -N 127.0.0.1 7007 < /dev/null; cat examples/upstart.txt";
+    assert_eq!(
+        session.run_command(noted),
+        "UPSTART_EVENTS=socket\nUPSTART_FDS=3\nUPSTART_INSTANCE=\nUPSTART_JOB=record\n"
+    );
+}
+
+// --- What is looked up ---------------------------------------------------------------------------
+
+fn scripts() -> Result<(), String> {
+    for script in [
+        "scripts/serve-example",
+        "scripts/test",
+        ".ci/run",
+        "guests/build",
+    ] {
+        let mode = fs::metadata(repository().join(script))
+            .unwrap()
+            .permissions()
+            .mode();
+        if mode & 0o111 == 0 {
+            return Err(format!("{script} is not executable"));
+        }
+        let parsed = Command::new("bash")
+            .arg("-n")
+            .arg(repository().join(script))
+            .status();
+        if !parsed.unwrap().success() {
+            return Err(format!("bash cannot read {script}"));
+        }
+    }
+    wants(".ci/run", "scripts/test\n")?;
+    wants("scripts/test", "guests/build --all --component\n")?;
+    wants("scripts/test", "cargo test --release --locked")?;
+    wants("scripts/serve-example", "\n    guests/build\n")?;
+    wants("guests/build", "--all) all=true")?;
+    wants("guests/build", "--component) component=true")
+}
+
+fn package() -> Result<(), String> {
+    wants("Cargo.toml", "[[bin]]\nname = \"portcullis\"")
+}
+
+fn versions() -> Result<(), String> {
+    wants("guests/build", "CARGO_COMPONENT=0.21.1\n")?;
+    wants("guests/build", "\"cargo-component@$CARGO_COMPONENT\"")?;
+    wants("guests/build", "ZIG=ziglang==0.17.1\n")?;
+    wants("guests/build", "rust_targets wasm32-wasip1 wasm32-wasip2\n")
+}
+
+fn capacity() -> Result<(), String> {
+    wants("host/src/capacity.rs", "MAPPINGS: u64 = 6;")?;
+    wants("host/src/capacity.rs", "OWN_MAPPINGS: u64 = 2_000;")?;
+    wants("host/src/capacity.rs", "OWN_DESCRIPTORS: u64 = 128;")
+}
+
+fn wants(file: &str, text: &str) -> Result<(), String> {
+    if read(file).contains(text) {
+        return Ok(());
+    }
+    Err(format!("{file} does not say {text:?}"))
+}
+
+// --- Manuals -------------------------------------------------------------------------------------
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Every manual, by its path in the repository.
+fn manuals() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in ["", "docs"] {
+        for entry in fs::read_dir(repository().join(folder)).unwrap() {
+            let name = Path::new(folder).join(entry.unwrap().file_name());
+            if name.extension().is_some_and(|extension| extension == "md") {
+                found.push(name);
+            }
+        }
+    }
+    found
+}
+
+/// A heading as links name it.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+struct Block {
+    kind: String,
+    text: String,
+    /// Of the manual, counted from 1.
+    line: usize,
+}
+
+fn blocks(manual: &str) -> Vec<Block> {
+    let text = read(manual);
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut open = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        match line.trim_start().strip_prefix("```") {
+            Some(_) if open => open = false,
+            Some(kind) => {
+                open = true;
+                blocks.push(Block {
+                    kind: kind.to_owned(),
+                    text: String::new(),
+                    line: number + 1,
+                });
+            }
+            None if open => {
+                let block = blocks.last_mut().unwrap();
+                block.text += line;
+                block.text.push('\n');
+            }
+            None => {}
+        }
+    }
+    assert!(!open, "{manual}: a block does not end");
+    blocks
+}
+
+/// A command and what follows it.
+struct Step {
+    command: String,
+    output: Vec<String>,
+}
+
+fn steps(block: &Block) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    if block.kind != "console" {
+        return steps;
+    }
+    for line in block.text.lines() {
+        match (line.strip_prefix("$ "), steps.last_mut()) {
+            (Some(command), _) => steps.push(Step {
+                command: command.to_owned(),
+                output: Vec::new(),
+            }),
+            (None, Some(step)) => step.output.push(line.to_owned()),
+            (None, None) => panic!("line {}: output of no command: {line}", block.line),
+        }
+    }
+    steps
+}
+
+// --- A session -----------------------------------------------------------------------------------
+
+/// A reader at a terminal, in what looks like the root of a checkout, and the hosts they started.
+struct Session {
+    root: TempDir,
+    folder: PathBuf,
+    hosts: Vec<Running>,
+    /// Addresses as the manual has them, and as they are.
+    addresses: BTreeMap<String, String>,
+}
+
+/// A command that goes on.
+struct Running {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    /// What the manual says its log says.
+    expected: Vec<String>,
+}
+
+impl Session {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for file in ["nc", "systemd-socket-activate", "systemd-analyze", "clang"] {
+            let found = Command::new("sh")
+                .args(["-c", &format!("command -v {file}")])
+                .output();
+            assert!(
+                found.unwrap().status.success(),
+                "{file} is missing: `scripts/test` installs what the tests need"
+            );
+        }
+        // The wasm files and programs are the repository's own.
+        symlink(repository().join("guests"), root.path().join("guests")).unwrap();
+        fs::create_dir(root.path().join("run")).unwrap();
+        fs::create_dir(root.path().join("bin")).unwrap();
+        symlink(
+            env!("CARGO_BIN_EXE_portcullis"),
+            root.path().join("bin/portcullis"),
+        )
+        .unwrap();
+        let folder = root.path().to_owned();
+        let session = Self {
+            root,
+            folder,
+            hosts: Vec::new(),
+            addresses: BTreeMap::new(),
+        };
+        session.write("examples/triggers.toml", &read("examples/triggers.toml"));
+        session
+    }
+
+    /// Does what a manual says, from top to bottom.
+    fn read(mut self, manual: &str) {
+        for block in blocks(manual) {
+            let place = format!("{manual}:{}", block.line);
+            match &*block.kind {
+                "toml" => self.trigger_file(&place, &block.text),
+                "ini" => self.unit(&block.text),
+                "rust" | "c" => {
+                    let name = named(&block.text).unwrap_or_else(|| panic!("{place}: no name"));
+                    self.write(&name, &block.text);
+                }
+                "console" => {
+                    for step in steps(&block) {
+                        self.step(&place, &step);
+                    }
+                }
+                "text" => {}
+                other => panic!("{place}: nobody reads blocks of `{other}`"),
+            }
+        }
+        for host in std::mem::take(&mut self.hosts) {
+            for line in &host.expected {
+                let line = blurred(line);
+                if line != "…" {
+                    self.wait(&host, |shown| shown.contains(&line), &line);
+                }
+            }
+        }
+    }
+
+    /// Writes a file of the manual.
+    fn write(&self, name: &str, text: &str) {
+        let path = self.folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text.replace("/run/", &self.run())).unwrap();
+    }
+
+    fn run(&self) -> String {
+        format!("{}/run/", self.root.path().display())
+    }
+
+    /// What is wrong in it, the manual says in a later block.
+    fn trigger_file(&self, place: &str, text: &str) {
+        let name = named(text).unwrap_or_else(|| "unnamed.toml".to_owned());
+        self.write(&name, text);
+        if name == "wrong.toml" {
+            return;
+        }
+        // Only root can be somebody else; others check that the file means something.
+        if text.contains("setuid") && !geteuid().is_root() {
+            if let Err(problems) = Plan::read(text.to_owned(), name, "/srv") {
+                panic!("{place}: {problems}");
+            }
+            return;
+        }
+        let checked = self.bash(&format!("portcullis check {name}"));
+        assert!(checked.1, "{place}: {}", checked.0);
+    }
+
+    fn unit(&self, text: &str) {
+        let name = named(text).expect("a unit has a name");
+        let path = self.folder.join("units").join(&name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = text.replace(
+            "/usr/local/bin/portcullis",
+            env!("CARGO_BIN_EXE_portcullis"),
+        );
+        fs::write(&path, text).unwrap();
+        let verified = Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&verified.stderr);
+        let ours: Vec<_> = said.lines().filter(|line| line.contains(&name)).collect();
+        assert!(
+            verified.status.success() && ours.is_empty(),
+            "{name}: {said}"
+        );
+    }
+
+    fn step(&mut self, place: &str, step: &Step) {
+        let Step { command, output } = step;
+        let Some((_, how)) = COMMANDS.iter().find(|(known, _)| known == command) else {
+            panic!("{place}: `{command}` is not in the list of commands of tests/docs.rs");
+        };
+        match how {
+            How::Look(look) => {
+                if let Err(why) = look() {
+                    panic!("{place}: `{command}`: {why}");
+                }
+            }
+            How::Serve(file) => self.serve(file, output),
+            How::Activate(path) => self.activate(command, path),
+            How::Run => {
+                if let Some(folder) = command.strip_prefix("cd ") {
+                    self.folder = self.folder.join(folder);
+                    return;
+                }
+                let shown = self.run_command(command);
+                let shown: Vec<_> = shown.lines().map(blurred).collect();
+                let wanted: Vec<_> = output.iter().map(|line| blurred(line)).collect();
+                assert!(
+                    fits(&shown, &wanted),
+                    "{place}: `{command}` says\n{}\nand not\n{}",
+                    shown.join("\n"),
+                    wanted.join("\n")
+                );
+            }
+        }
+    }
+
+    /// Serves a trigger file of the session. Returns when all its sockets are ready, and they are
+    /// those that the manual shows.
+    fn serve(&mut self, file: &str, output: &[String]) {
+        let text = match file {
+            "examples/triggers.toml" => read(file),
+            file => blocks_named(file),
+        };
+        // The ports of the manual may be taken here.
+        let mut free = text.clone();
+        for port in 7000..7500 {
+            free = free.replace(&format!(":{port}\""), ":0\"");
+        }
+        self.write(file, &free);
+        let mut child = support::portcullis();
+        child.args(["run", file]);
+        let mut host = self.start(child);
+        let wanted: Vec<String> = listeners(&text);
+        let run = self.run();
+        let ready = self.wait(
+            &host,
+            |lines| {
+                lines
+                    .iter()
+                    .filter(|line| line.starts_with("listening "))
+                    .count()
+                    == wanted.len()
+            },
+            "ready lines",
+        );
+        let ready = ready.iter().filter(|line| line.starts_with("listening "));
+        for (line, wanted) in ready.zip(&wanted) {
+            let real = line.rsplit(' ').next().unwrap().replace(&run, "/run/");
+            self.addresses
+                .insert(wanted.rsplit(' ').next().unwrap().to_owned(), real);
+            assert_eq!(self.as_written(line), *wanted);
+        }
+        let (shown, log): (Vec<_>, Vec<_>) = output
+            .iter()
+            .cloned()
+            .partition(|line| line.starts_with("listening "));
+        assert!(
+            shown.is_empty() || shown == wanted,
+            "{shown:?}, not {wanted:?}"
+        );
+        host.expected = log;
+        self.hosts.push(host);
+    }
+
+    fn activate(&mut self, command: &str, path: &str) {
+        let mut child = Command::new("bash");
+        child.args(["-c", &format!("exec {command}")]);
+        let host = self.start(child);
+        self.hosts.push(host);
+        let path = self.folder.join(path);
+        let patience = Instant::now() + PATIENCE;
+        while !path.exists() {
+            assert!(
+                Instant::now() < patience,
+                "nobody listens at {}",
+                path.display()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn start(&self, mut command: Command) -> Running {
+        let (reader, writer) = std::io::pipe().unwrap();
+        self.environment(&mut command);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer)
+            .spawn()
+            .unwrap();
+        // It holds the writing ends, and the reading would not end.
+        drop(command);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        thread::spawn({
+            let lines = lines.clone();
+            move || {
+                for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            }
+        });
+        Running {
+            child,
+            lines,
+            expected: Vec::new(),
+        }
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let tools = repository().join("guests/target/tools");
+        let path = std::env::var("PATH").unwrap();
+        let own = self.root.path().join("bin");
+        let path = format!("{}:{}:{path}", own.display(), tools.join("bin").display());
+        let zig = repository().join("guests/target/cache/zig");
+        command
+            .current_dir(&self.folder)
+            .env("PATH", path)
+            .env("PYTHONPATH", tools.join("ziglang-0.17.1"))
+            .env("ZIG_GLOBAL_CACHE_DIR", &zig)
+            .env("ZIG_LOCAL_CACHE_DIR", &zig)
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("RUST_BACKTRACE");
+        for key in [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_TARGET_DIR",
+            "CARGO_BUILD_TARGET",
+        ] {
+            command.env_remove(key);
+        }
+    }
+
+    /// What a command says, as the manual would have it; it has to succeed.
+    fn run_command(&self, command: &str) -> String {
+        let mut real = command.to_owned();
+        for (written, address) in &self.addresses {
+            let spaced = |address: &str| address.replace("127.0.0.1:", "127.0.0.1 ");
+            real = real.replace(&spaced(written), &spaced(address));
+        }
+        let (said, success) = self.bash(&real);
+        assert!(
+            success,
+            "`{real}` fails (`scripts/test` installs what it takes) and says\n{said}"
+        );
+        self.as_written(&said)
+    }
+
+    fn bash(&self, command: &str) -> (String, bool) {
+        let out = File::create(self.root.path().join("out")).unwrap();
+        let mut bash = Command::new("timeout");
+        self.environment(&mut bash);
+        // Enough for a first run of a compiler on a busy machine.
+        bash.args(["300", "bash", "-c", command])
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out);
+        let status = bash.status().unwrap();
+        let said = fs::read(self.root.path().join("out")).unwrap();
+        (
+            String::from_utf8_lossy(&said).into_owned(),
+            status.success(),
+        )
+    }
+
+    /// `text` with the manual's addresses and folders in place of the real ones.
+    fn as_written(&self, text: &str) -> String {
+        let mut text = text.replace(&self.run(), "/run/");
+        text = text.replace(&*self.root.path().to_string_lossy(), "/srv/demo");
+        for (written, address) in &self.addresses {
+            text = text.replace(address, written);
+            if let (Some((_, port)), Some((_, written))) =
+                (address.rsplit_once(':'), written.rsplit_once(':'))
+            {
+                text = text.replace(&format!("PORT={port}\n"), &format!("PORT={written}\n"));
+            }
+        }
+        text
+    }
+
+    /// Waits until the lines of a host are as they have to be; gives them, as they are.
+    fn wait(&self, host: &Running, enough: impl Fn(&[String]) -> bool, what: &str) -> Vec<String> {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let lines = host.lines.lock().unwrap().clone();
+            let shown: Vec<_> = lines.iter().map(|l| blurred(&self.as_written(l))).collect();
+            if enough(&shown) {
+                return lines;
+            }
+            assert!(
+                Instant::now() < patience,
+                "the host never says: {what}\nbut\n{}",
+                shown.join("\n")
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = kill(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGTERM,
+        );
+        let _ = self.child.wait();
+    }
+}
+
+/// The file that a block is, by its first line: `# x.toml`, `// src/main.rs`, `/* x.c */`.
+fn named(text: &str) -> Option<String> {
+    let line = text.lines().next()?;
+    let name = ["# ", "// ", "/* "]
+        .iter()
+        .find_map(|start| line.strip_prefix(start))?;
+    let name = name.trim_end_matches(" */");
+    let known = [".toml", ".rs", ".c", ".service", ".socket"];
+    known
+        .iter()
+        .any(|end| name.ends_with(end))
+        .then(|| name.to_owned())
+}
+
+/// The block of the manuals that is this file.
+fn blocks_named(file: &str) -> String {
+    let all = manuals()
+        .into_iter()
+        .flat_map(|manual| blocks(&manual.display().to_string()));
+    let found = all.filter(|block| named(&block.text).as_deref() == Some(file));
+    let texts: Vec<_> = found.map(|block| block.text).collect();
+    let [text] = &texts[..] else {
+        panic!("{} blocks are {file}", texts.len());
+    };
+    text.clone()
+}
+
+/// The ready lines of a trigger file.
+fn listeners(text: &str) -> Vec<String> {
+    let mut names = text.lines().filter_map(|line| {
+        let name = line.strip_prefix("[trigger.")?;
+        name.strip_suffix(']')
+    });
+    let file: toml::Table = text.parse().unwrap();
+    let mut lines = Vec::new();
+    for name in names.by_ref().filter(|name| !name.contains('.')) {
+        let listen = &file["trigger"][name]["listen"];
+        let addresses = match listen.as_array() {
+            Some(list) => list.iter().collect(),
+            None => vec![listen],
+        };
+        for address in addresses {
+            lines.push(format!("listening {name} {}", address.as_str().unwrap()));
+        }
+    }
+    lines
+}
+
+fn is_log(line: &str) -> bool {
+    let time = line.split(' ').next().unwrap();
+    time.len() > 20 && time.ends_with('Z') && time.as_bytes()[4] == b'-'
+}
+
+/// `line` without what is another each time: times, ids, processes, the ports of clients.
+fn blurred(line: &str) -> String {
+    let words = line.split(' ').map(|word| {
+        if word.len() > 20 && is_log(word) {
+            return "TIME".to_owned();
+        }
+        match word.split_once('=') {
+            Some((key @ ("id" | "ms" | "pid" | "REMOTE_PORT" | "LISTEN_PID"), _)) => {
+                format!("{key}=N")
+            }
+            Some(("peer", peer)) => match peer.rsplit_once(':') {
+                Some((address, _)) => format!("peer={address}:N"),
+                None => word.to_owned(),
+            },
+            _ => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether these are the wanted lines; `…` stands for any number of them.
+fn fits(shown: &[String], wanted: &[String]) -> bool {
+    match wanted.split_first() {
+        None => shown.is_empty(),
+        Some((line, rest)) if line == "…" => {
+            (0..=shown.len()).any(|skip| fits(&shown[skip..], rest))
+        }
+        Some((line, rest)) => shown
+            .split_first()
+            .is_some_and(|(first, others)| first == line && fits(others, rest)),
+    }
+}
