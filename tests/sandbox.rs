@@ -229,3 +229,37 @@ fn addresses_and_lengths_that_are_not_there_are_refused_or_end_their_own_guest_o
     assert_eq!(host.outcome("accept"), "trap");
     neighbour.echo(b"still here");
 }
+
+#[test]
+fn a_fifo_in_a_given_folder_is_refused_and_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("dev")).unwrap();
+    let fifo = dir.path().join("dev/null");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let host = Host::start_in(
+        dir,
+        r#"
+        [trigger.module]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:pry}"
+        dirs = { "/dev" = "dev" }
+        [trigger.component]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:pry.component}"
+        dirs = { "/dev" = "dev" }
+        "#,
+        |_| {},
+    );
+    for trigger in ["module", "component"] {
+        let report = String::from_utf8(host.ask(trigger, b"")).unwrap();
+        let opened = report
+            .lines()
+            .find(|line| line.starts_with("open /dev/null:"));
+        assert!(
+            opened.unwrap().contains("denied: Not supported"),
+            "{report}"
+        );
+        assert!(report.contains("stat /dev/null: GOT"), "{report}");
+    }
+    assert!(host.stop().success());
+}

@@ -83,7 +83,7 @@ impl Shutdown {
     }
 
     /// Stops accepting, waits for what runs to finish until `grace` has passed or a signal comes
-    /// again, and then ends it. What has not ended `patience` later, or [`AT_ONCE`] after a signal,
+    /// again, and then ends it. What has not ended `patience` later, or a second after a signal,
     /// is left to whoever ends this process.
     pub async fn stop(self, grace: Duration, patience: Duration, signals: &mut Signals) -> Drained {
         let Self {

@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 use crate::output::{Channel, Lines};
 use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::Style;
-use crate::preopen::dirs::{Dirs, FILES};
+use crate::preopen::dirs::{Dirs, FILES, guard_open_at};
 use crate::preopen::env::{self, Facts, Variables};
 use crate::preopen::stdio::{Connected, Log};
 use crate::shutdown::Drain;
@@ -95,7 +95,9 @@ impl Component {
             );
         }
         let mut linker = Linker::new(engine.wasmtime());
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(anyhow::Error::from)?;
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+            .and_then(|()| guard_open_at(&mut linker))
+            .map_err(anyhow::Error::from)?;
         let pre = linker
             .instantiate_pre(&component)
             .and_then(CommandPre::new)

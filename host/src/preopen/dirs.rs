@@ -2,10 +2,19 @@
 //! by all its instances. No path of the host is looked up for a connection.
 
 use anyhow::{Context as _, bail};
-use wasmtime_wasi::filesystem::WasiFilesystemCtx;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemView as _};
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    Descriptor, DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, OpenFlags,
+    PathFlags,
+};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView};
 
 use crate::plan::{Access, Dir};
+
+/// The interface of WASI 0.2 that opens files, as wasmtime-wasi defines it; a component may import an
+/// older or a newer patch of it.
+const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
 
 /// What one guest may have open at once. Each file is a descriptor of the host, too, and no guest
 /// may take those that the other connections need.
@@ -69,6 +78,49 @@ impl Dirs {
     pub fn give(&self, context: &mut WasiCtx) {
         *context.filesystem() = self.opened.clone();
     }
+}
+
+/// Has components open files and directories only, as `preview1` does for modules: a FIFO would hold
+/// a thread of the host until somebody opens its other end, and a device does who knows what.
+///
+/// # Errors
+/// When WASI's own functions are not defined in `linker`.
+pub fn guard_open_at<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    type Arguments = (
+        Resource<Descriptor>,
+        PathFlags,
+        String,
+        OpenFlags,
+        DescriptorFlags,
+    );
+    linker.allow_shadowing(true);
+    linker.instance(FILESYSTEM)?.func_wrap_async(
+        "[method]descriptor.open-at",
+        |mut store, (dir, path_flags, path, open, flags): Arguments| {
+            Box::new(async move {
+                let mut files = store.data_mut().filesystem();
+                let same = Resource::new_borrow(dir.rep());
+                let found = files.stat_at(same, path_flags, path.clone()).await;
+                let special = found.is_ok_and(|found| {
+                    !matches!(
+                        found.type_,
+                        DescriptorType::RegularFile
+                            | DescriptorType::Directory
+                            | DescriptorType::SymbolicLink
+                    )
+                });
+                if special {
+                    return Ok((Err(ErrorCode::Unsupported),));
+                }
+                match files.open_at(dir, path_flags, path, open, flags).await {
+                    Ok(opened) => Ok((Ok(opened),)),
+                    Err(error) => Ok((Err(error.downcast()?),)),
+                }
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 impl std::fmt::Debug for Dirs {
