@@ -161,3 +161,21 @@ fn a_component_answers_a_client_that_has_half_closed_at_once() {
     let ends = host.logged_times(4, "four ends", |line| verb(line) == "end");
     assert!(ends.iter().all(|end| end["outcome"] == "done"), "{ends:#?}");
 }
+
+#[test]
+fn what_cargo_component_builds_serves_like_what_plain_cargo_builds() {
+    let host = Host::start(
+        r#"
+        [trigger.cargo-component]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:echo-cargo-component.component}"
+        [trigger.cargo]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:echo-stdio.component}"
+        "#,
+    );
+    for trigger in ["cargo-component", "cargo"] {
+        assert_eq!(host.ask(trigger, b"Hello, World!"), b"Hello, World!");
+        assert_eq!(host.outcome(trigger), "done");
+    }
+}

@@ -5,11 +5,12 @@ mod support;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
+use rustix::process::{Resource, prlimit};
 use support::{Client, Host, verb};
 
 const ECHO: &str = r#"
@@ -129,17 +130,55 @@ fn a_file_in_the_place_of_a_unix_path_is_left_alone() {
 
 #[test]
 fn a_unix_path_gets_its_mode_and_owner() {
-    let host = Host::start(
+    // Only root may give a file away.
+    let root = nix::unistd::geteuid().is_root();
+    let owner = if root {
+        "owner = \"nobody\"\ngroup = 4"
+    } else {
+        ""
+    };
+    let host = Host::start(&format!(
         r#"
         [trigger.echo]
-        listen = "unix:{dir}/echo"
-        wasm = "{guest:echo}"
+        listen = "unix:{{dir}}/echo"
+        wasm = "{{guest:echo}}"
         [trigger.echo.socket]
-        mode = "0620"
-        "#,
-    );
+        mode = "0666"
+        {owner}
+        "#
+    ));
     let made = fs::metadata(host.dir.path().join("echo")).unwrap();
-    assert_eq!(made.permissions().mode() & 0o777, 0o620);
+    assert_eq!(made.permissions().mode() & 0o777, 0o666);
+    if root {
+        let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+        assert_eq!((made.uid(), made.gid()), (nobody.uid.as_raw(), 4));
+    }
+}
+
+#[test]
+fn a_host_without_descriptors_pauses_and_serves_when_it_has_some_again() {
+    let host = Host::start(ECHO);
+    assert_eq!(host.ask("echo", b"before"), b"before");
+    host.ended("echo");
+    let pid = rustix::process::Pid::from_raw(host.pid().as_raw());
+    // The limit is on the number that a new one would get.
+    let is_free = |fd: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{fd}", host.pid())).is_err();
+    let free = (0..).find(is_free).unwrap();
+    let full = |current| rustix::process::Rlimit {
+        current: Some(current),
+        ..rustix::process::getrlimit(Resource::Nofile)
+    };
+    let before = prlimit(pid, Resource::Nofile, full(free)).unwrap();
+    let client = host.connect("echo");
+    let paused = host.logged("a pause", |line| verb(line) == "pause");
+    assert!(
+        paused["reason"]
+            .as_str()
+            .unwrap()
+            .contains("Too many open files")
+    );
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    assert_eq!(client.ask(b"after"), b"after");
 }
 
 #[test]

@@ -446,6 +446,46 @@ fn killed_jobs_leave_no_zombie_and_are_reported_by_their_signal() {
 }
 
 #[test]
+fn a_real_time_signal_is_an_outcome_and_hinders_neither_a_neighbour_nor_the_stop() {
+    let host = Host::start(
+        r#"
+        [trigger.odd]
+        listen = "127.0.0.1:0"
+        script = "(sh -c 'sleep 0.05; kill -40 $$' &); kill -40 $$"
+        accept = true
+        [trigger.cat]
+        listen = "127.0.0.1:0"
+        exec = "cat"
+        accept = true
+        "#,
+    );
+    // The orphan has the connection too: it ends with the orphan.
+    assert_eq!(host.connect("odd").rest(), b"");
+    assert_eq!(host.outcome("odd"), "signal(40)");
+    assert_eq!(host.ask("cat", b"meow"), b"meow");
+    assert_eq!(host.outcome("cat"), "done");
+    assert!(host.stop().success());
+}
+
+#[test]
+fn what_a_script_has_started_can_tidy_up_after_the_deadline() {
+    let host = Host::start(
+        r#"
+        [trigger.tidy]
+        listen = "127.0.0.1:0"
+        script = """
+        sh -c 'trap "sleep 0.3; echo tidied up; exit" TERM; echo ready; while :; do sleep 0.05; done' &
+        wait
+        """
+        accept = true
+        limits = { deadline = "300ms" }
+        "#,
+    );
+    assert_eq!(host.connect("tidy").rest(), b"ready\ntidied up\n");
+    assert_eq!(host.outcome("tidy"), "deadline");
+}
+
+#[test]
 fn jobs_end_when_the_host_is_killed() {
     let host = Host::start(
         r#"
@@ -551,4 +591,28 @@ fn what_cannot_be_started_is_refused_at_start_and_not_at_the_first_connection() 
             assert!(!String::from_utf8_lossy(&done.stdout).contains("listening"));
         }
     }
+}
+
+#[test]
+fn a_unix_listener_that_its_job_has_shut_down_is_bound_anew() {
+    let host = Host::start(
+        r#"
+        [trigger.once]
+        listen = "unix:{dir}/sock"
+        exec = ["python3", "-c", """
+import os, socket, sys
+listener = socket.socket(fileno=3)
+if not os.path.exists("shut"):
+    open("shut", "w").close()
+    listener.shutdown(socket.SHUT_RDWR)
+    sys.exit(1)
+listener.accept()[0].sendall(b"here")
+"""]
+        chdir = "."
+        "#,
+    );
+    drop(host.connect("once"));
+    let again = |line: &serde_json::Value| verb(line) == "listen" && line["trigger"] == "once";
+    host.logged_times(2, "a second listener", again);
+    assert_eq!(host.connect("once").rest(), b"here");
 }

@@ -41,7 +41,9 @@ fn stories() -> Vec<Story> {
         spawner::signals_are_at_their_defaults_and_unblocked,
         spawner::an_exec_that_fails_says_where_and_why,
         spawner::a_setup_that_fails_says_where_and_why,
-        spawner::a_group_dies_with_its_leader_even_if_it_ignores_term,
+        spawner::a_group_that_ignores_term_outlives_its_leader_until_it_is_killed,
+        spawner::what_a_leader_leaves_behind_has_its_grace,
+        spawner::a_real_time_signal_is_told_and_holds_nobody_up,
         spawner::a_dropped_process_is_killed,
         spawner::two_hundred_start_at_once_and_leave_no_zombies,
         spawner::a_request_that_is_too_large_is_the_end_of_that_request_only,
@@ -56,6 +58,11 @@ fn stories() -> Vec<Story> {
         jobs::a_job_that_keeps_failing_pauses_and_serves_once_it_is_mended,
         jobs::several_instances_serve_at_once,
         jobs::a_drain_ends_the_jobs_that_run,
+        jobs::a_client_whose_run_failed_is_served_though_another_run_goes_on,
+        jobs::several_instances_never_start_two_runs_for_one_connection,
+        jobs::a_listener_that_its_job_shuts_down_is_opened_again,
+        jobs::a_unix_listener_that_its_job_shuts_down_is_the_end_of_its_trigger,
+        jobs::a_run_that_sets_its_listener_to_non_blocking_does_not_surprise_the_next,
     ]
 }
 
@@ -246,18 +253,52 @@ async fn a_setup_that_fails_says_where_and_why(spawner: Handle) {
     );
 }
 
-async fn a_group_dies_with_its_leader_even_if_it_ignores_term(spawner: Handle) {
+async fn a_group_that_ignores_term_outlives_its_leader_until_it_is_killed(spawner: Handle) {
     let script = "trap '' TERM; sleep 1000 & trap - TERM; echo ready; wait";
     let (mut process, mut stdout) = start(&spawner, &shell(script), &Setup::default()).await;
     let mut ready = [0; 6];
     stdout.read_exact(&mut ready).await.unwrap();
     process.signal(Signal::SIGTERM as i32).await.unwrap();
+    let grace = Duration::from_millis(200);
+    let ended = tokio::time::timeout(grace, process.wait()).await;
+    assert!(ended.is_err(), "the grandchild is alive: {ended:?}");
+    process.signal(Signal::SIGKILL as i32).await.unwrap();
     assert_eq!(
         process.wait().await.unwrap(),
         Ended::Signalled(Signal::SIGTERM as i32)
     );
     // The grandchild held the pipe open.
     assert_eq!(stdout.read(&mut ready).await.unwrap(), 0);
+}
+
+async fn what_a_leader_leaves_behind_has_its_grace(spawner: Handle) {
+    let script = r#"sh -c 'trap "sleep 0.3; echo tidied up; exit" TERM
+        echo ready; while :; do sleep 0.05; done' & wait"#;
+    let (mut process, mut stdout) = start(&spawner, &shell(script), &Setup::default()).await;
+    let mut ready = [0; 6];
+    stdout.read_exact(&mut ready).await.unwrap();
+    process.signal(Signal::SIGTERM as i32).await.unwrap();
+    // Meanwhile others are served.
+    let quick = said(&spawner, &shell("echo quick"), &Setup::default()).await;
+    assert_eq!(quick, "quick");
+    assert_eq!(
+        process.wait().await.unwrap(),
+        Ended::Signalled(Signal::SIGTERM as i32)
+    );
+    let mut said = String::new();
+    stdout.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, "tidied up\n");
+}
+
+async fn a_real_time_signal_is_told_and_holds_nobody_up(spawner: Handle) {
+    // It leaves an orphan that ends in the same way.
+    let script = "(sh -c 'sleep 0.05; kill -40 $$' &); kill -40 $$";
+    let (mut process, mut stdout) = start(&spawner, &shell(script), &Setup::default()).await;
+    assert_eq!(process.wait().await.unwrap(), Ended::Signalled(40));
+    // The orphan holds the pipe.
+    assert_eq!(stdout.read(&mut [0; 1]).await.unwrap(), 0);
+    let neighbour = said(&spawner, &shell("echo served"), &Setup::default()).await;
+    assert_eq!(neighbour, "served");
 }
 
 async fn a_dropped_process_is_killed(spawner: Handle) {

@@ -136,6 +136,23 @@ impl Bound {
         .with_context(|| format!("cannot listen on {address}"))
     }
 
+    /// Binds anew where a listener was that its job has shut down, and that nobody holds any more.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn again(local: &Local, options: &SocketOptions) -> anyhow::Result<Self> {
+        match local {
+            Local::Inet(address) => inet(*address, options),
+            Local::Unix(path) => unix_path(path, options),
+            Local::Abstract(name) => match std::str::from_utf8(name) {
+                Ok(name) => unix_abstract(name, options),
+                Err(_) => bail!("its name is not text"),
+            },
+            Local::Unnamed => bail!("it has no name"),
+        }
+        .with_context(|| format!("cannot listen on {local} again"))
+    }
+
     /// Readies it to accept on the current runtime.
     ///
     /// # Errors

@@ -58,21 +58,26 @@ fn main() -> ExitCode {
         Err(Failure::Asked(error)) => (error, 100),
         Err(Failure::Refused(error)) => (error, 111),
     };
-    // What is quoted may come from anywhere, and this may be a terminal.
-    let text: String = format!("{error:#}")
-        .chars()
-        .flat_map(|c| {
-            let plain = c == '\n' || !c.is_control();
-            let escaped = (!plain).then(|| c.escape_default());
-            plain
-                .then_some(c)
-                .into_iter()
-                .chain(escaped.into_iter().flatten())
-        })
-        .collect();
     // With stderr closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "portcullis: {text}");
+    let _ = writeln!(
+        io::stderr(),
+        "portcullis: {}",
+        printable(&format!("{error:#}"))
+    );
     ExitCode::from(code)
+}
+
+/// A text of several lines for a terminal: what it quotes may come from anywhere.
+fn printable(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if c == '\n' || !c.is_control() {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+    }
+    out
 }
 
 /// The plan in the trigger file at `path`.
@@ -114,7 +119,7 @@ fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let served = runtime.block_on(serve(&plan, capacity, &spawner, &mut signals, sites));
     drop(inside);
     // A file system that does not answer may hold a thread for ever; the host ends all the same.
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(Duration::from_secs(1));
     served.map_err(Failure::Refused)
 }
 
@@ -240,7 +245,7 @@ fn start(
     } else {
         info!(trigger = %name, handler, "start");
     }
-    let service = Service::new(name.clone(), serving, host);
+    let service = Service::new(trigger, serving, host);
     for bound in listeners {
         let local = bound.local.clone();
         service

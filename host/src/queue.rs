@@ -7,12 +7,13 @@ mod diagnosis;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, accept_with};
 
-pub use account::Verdict;
 use account::{Account, Depth};
+pub use account::{Booking, Verdict};
 use diagnosis::Diagnosis;
 
 /// The accept queue of one listener, and what the runs started for it owe to its head.
@@ -29,37 +30,66 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Watches a listening socket. The listener stays in blocking mode, as jobs expect it.
+    /// Watches a listening socket for one run at a time. The listener stays in blocking mode, as jobs
+    /// expect it.
     ///
     /// # Errors
     /// When the descriptor cannot be duplicated.
     pub fn new(listener: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::with(listener, Account::new(false))
+    }
+
+    /// The same for several runs at once.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be duplicated.
+    pub fn shared(listener: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::with(listener, Account::new(true))
+    }
+
+    fn with(listener: BorrowedFd<'_>, account: Account) -> io::Result<Self> {
         let listener = listener.try_clone_to_owned()?;
         let diagnosis = match Diagnosis::new(listener.as_fd()) {
             Ok(diagnosis) => Some(diagnosis),
             Err(error) => {
-                tracing::debug!(%error, "no socket diagnosis: accept queues are watched by readiness only");
+                let reason = format!("no socket diagnosis, only readiness is known: {error}");
+                tracing::debug!(reason, "listen");
                 None
             }
         };
         Ok(Self {
             listener,
             diagnosis,
-            account: Account::default(),
+            account,
         })
     }
 
     /// Whether a connection waits, now.
     pub fn waits(&self) -> bool {
-        let mut watched = [PollFd::new(&self.listener, PollFlags::IN)];
         // An error is told by the next accept; saying "nothing" here would leave a client hanging.
-        poll(
-            &mut watched,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        ) != Ok(0)
+        self.poll(PollFlags::IN).is_none_or(|now| !now.is_empty())
+    }
+
+    /// Whether somebody has shut the listener down: no connection comes through it any more.
+    pub fn is_shut(&self) -> bool {
+        // A unix listener is not told from its state: it goes on listening, and refuses everybody.
+        self.poll(PollFlags::RDHUP)
+            .is_some_and(|now| now.intersects(PollFlags::RDHUP | PollFlags::HUP))
+    }
+
+    fn poll(&self, wanted: PollFlags) -> Option<PollFlags> {
+        let mut watched = [PollFd::new(&self.listener, wanted)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut watched, Some(&at_once)).ok()?;
+        Some(watched[0].revents())
+    }
+
+    /// What waited is gone with a listener that was shut down.
+    pub fn forget(&mut self) {
+        self.account.forget();
     }
 
     /// Called before a run is started: whether there is a connection for which none has been yet. `true`
@@ -74,10 +104,35 @@ impl Queue {
         self.account.book(snapshot)
     }
 
+    /// The claim of the run that a connection was booked for last.
+    pub fn booking(&self) -> Booking {
+        self.account.booking()
+    }
+
+    /// When to call [`Self::give_back`], if a connection waits whose run is over while others go on.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.account.retry_at()
+    }
+
+    /// Makes connections that have waited long enough after the end of their run free to be booked again:
+    /// the runs that go on may have taken what they were started for, and do so for hours.
+    pub fn give_back(&mut self) {
+        self.account.give_back(Instant::now());
+    }
+
+    /// Called when the run of a booking has ended, before [`Self::settle`].
+    pub fn over(&mut self, booking: Booking) {
+        self.account.over(booking, Instant::now());
+    }
+
     /// Called after a run has ended: whether something was taken since the connection was booked, as far as
     /// the runs owe anything. `others` is how many runs of this listener still go on. When it is 0 and
     /// connections that were booked are still there, they are accepted and closed.
     pub fn settle(&mut self, others: usize) -> Verdict {
+        if self.is_shut() {
+            self.account.forget();
+            return Verdict::Left { closed: 0 };
+        }
         if !self.waits() {
             self.account.empty();
             return Verdict::Taken;
@@ -90,7 +145,7 @@ impl Queue {
             self.account.observe(brief);
         }
         if others > 0 {
-            return self.account.verdict();
+            return self.account.verdict(others, Instant::now());
         }
         match self.account.clear() {
             0 => Verdict::Taken,
@@ -105,7 +160,8 @@ impl Queue {
         match seen {
             Some(Ok(snapshot)) => snapshot,
             Some(Err(error)) => {
-                tracing::debug!(%error, "socket diagnosis failed");
+                let reason = format!("socket diagnosis failed: {error}");
+                tracing::debug!(reason, "listen");
                 account::Snapshot::unknown()
             }
             None => account::Snapshot::unknown(),

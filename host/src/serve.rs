@@ -18,6 +18,7 @@ use crate::listener::{Accepted, Bound, Listener};
 use crate::log::{self, End};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
+use crate::plan::{SocketOptions, Trigger};
 use crate::preopen::env::Facts;
 use crate::queue::Verdict;
 use crate::shutdown::Drain;
@@ -27,7 +28,7 @@ pub enum Service {
     /// The host accepts for its handler.
     Accept(Arc<Accepting>),
     /// The job accepts for itself.
-    HandOver(Arc<str>, Arc<Exec>),
+    HandOver(Arc<HandedOver>),
 }
 
 /// A trigger whose connections the host accepts.
@@ -37,7 +38,17 @@ pub struct Accepting {
     limits: Limits,
 }
 
-/// One of its listeners.
+/// A trigger whose job gets the listener.
+pub struct HandedOver {
+    trigger: Arc<str>,
+    exec: Arc<Exec>,
+    socket: SocketOptions,
+}
+
+/// How long to wait before a listener that a job has shut down is bound anew.
+const REBIND: Duration = Duration::from_secs(1);
+
+/// One listener of a trigger that accepts.
 struct Gate {
     accepting: Arc<Accepting>,
     listener: Listener,
@@ -47,7 +58,9 @@ struct Gate {
 
 impl Service {
     /// Serves `trigger` in a host with these places.
-    pub fn new(trigger: Arc<str>, serving: Serving, host: &HostLimit) -> Self {
+    pub fn new(trigger: &Trigger, serving: Serving, host: &HostLimit) -> Self {
+        let socket = trigger.socket.clone();
+        let trigger = trigger.name.clone();
         match serving {
             Serving::Accept(handler, admission) => {
                 let limits = Limits::new(&admission, handler.files(), host.clone());
@@ -57,7 +70,11 @@ impl Service {
                     limits,
                 }))
             }
-            Serving::HandOver(exec) => Self::HandOver(trigger, Arc::new(exec)),
+            Serving::HandOver(exec) => Self::HandOver(Arc::new(HandedOver {
+                trigger,
+                exec: Arc::new(exec),
+                socket,
+            })),
         }
     }
 
@@ -79,8 +96,8 @@ impl Service {
                 };
                 tokio::spawn(gate.serve());
             }
-            Self::HandOver(trigger, exec) => {
-                tokio::spawn(hand_over(trigger.clone(), exec.clone(), bound, drain));
+            Self::HandOver(job) => {
+                tokio::spawn(hand_over(job.clone(), bound, drain));
             }
         }
         Ok(())
@@ -151,21 +168,47 @@ impl Gate {
 
 /// Serves a listener whose job accepts for itself, until the drain begins and its last process has
 /// ended.
-async fn hand_over(trigger: Arc<str>, exec: Arc<Exec>, bound: Bound, drain: Drain) {
-    let facts = exec.facts(&bound.local).variables;
+async fn hand_over(job: Arc<HandedOver>, mut bound: Bound, drain: Drain) {
+    loop {
+        let local = bound.local.clone();
+        let Err(error) = serve_job(&job, &bound, &drain).await else {
+            return;
+        };
+        // A trigger does not die of what its job does: the job has lost its own connections, and
+        // the next ones find a new listener.
+        warn!(trigger = %job.trigger, address = %local, reason = %error, "pause");
+        drop(bound);
+        tokio::select! {
+            () = drain.begun() => return,
+            () = tokio::time::sleep(REBIND) => {}
+        }
+        bound = match Bound::again(&local, &job.socket) {
+            Ok(bound) => bound,
+            Err(error) => {
+                error!(trigger = %job.trigger, address = %local, reason = %format!("{error:#}"), "exit");
+                return;
+            }
+        };
+        info!(trigger = %job.trigger, address = %local, "listen");
+    }
+}
+
+async fn serve_job(job: &HandedOver, bound: &Bound, drain: &Drain) -> io::Result<()> {
+    let facts = job.exec.facts(&bound.local).variables;
     let (cut, stop) = watch::channel(None);
-    let runs = Arc::new(Runs { trigger });
-    let served = exec.serve(bound.as_fd(), facts, runs.clone(), drain.begun(), stop);
+    let runs = Arc::new(Runs {
+        trigger: job.trigger.clone(),
+    });
+    let served = job
+        .exec
+        .serve(bound.as_fd(), facts, runs, drain.begun(), stop);
     tokio::pin!(served);
-    let served = tokio::select! {
+    tokio::select! {
         served = &mut served => served,
         () = drain.over() => {
             cut.send_replace(Some(Outcome::Drained));
             served.await
         }
-    };
-    if let Err(error) = served {
-        error!(trigger = %runs.trigger, reason = %error, "end");
     }
 }
 

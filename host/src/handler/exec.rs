@@ -8,6 +8,7 @@ mod respawn;
 mod serve;
 mod setup;
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -297,8 +298,10 @@ impl Exec {
             .iter()
             .chain(facts)
             .map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut places = HashMap::new();
         for (key, value) in given.chain(upstart).chain(systemd) {
-            match env.iter_mut().find(|(known, _)| *known == key) {
+            let place = *places.entry(key).or_insert(env.len());
+            match env.get_mut(place) {
                 Some(known) => known.1 = value,
                 None => env.push((key, value)),
             }

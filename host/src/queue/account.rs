@@ -4,10 +4,18 @@
 //! The length is exact and cheap, and counts connections whose client has reset, which accept still
 //! returns. Identities cost a walk over all of the machine's connections (TCP), and leave those out.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
-/// Runs in a row after which connections are closed when nothing is known but that something waits.
+/// Runs in a row of which nothing is known after which connections are closed.
 const PATIENCE: u32 = 10;
+
+/// The same for a job that has never been seen to accept, where the length is known.
+const LITTLE_PATIENCE: u32 = 2;
+
+/// After this, a connection whose run is over is tried again although others go on. Until then the
+/// others may take it, or end, which tells more.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How much to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,32 +44,59 @@ impl Snapshot {
 pub enum Verdict {
     /// They were accepted by a job.
     Taken,
-    /// They still wait for a run that goes on.
+    /// Others run, and a connection waits whose run is over: it gets another before long.
     Waiting,
     /// No job wanted them; the host has accepted and closed this many.
     Left {
-        /// Fewer than were left only when somebody else accepted them at that moment.
+        /// Fewer than were left only when somebody else accepted them at that moment, or the listener
+        /// was shut down.
         closed: usize,
     },
+}
+
+/// The claim of one run on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Booking(u64);
+
+#[derive(Debug)]
+struct Owed {
+    booking: Booking,
+    /// Since when its run is over.
+    over: Option<Instant>,
 }
 
 /// What is owed to the head of one queue.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    /// So many connections at the head have had a run started for them.
-    owed: usize,
+    /// Several runs at once: then the length alone would have a second run started for a connection
+    /// that the first is yet to accept.
+    shared: bool,
+    /// The connections at the head that have had a run started for them, in the order of the runs. What
+    /// is taken is put down to the oldest, since nobody can tell who took it.
+    owed: VecDeque<Owed>,
+    bookings: u64,
     last: Snapshot,
     /// The last run took what it was started for: then identities are not asked for before the next,
     /// and a run that takes nothing after all costs its connection a second run, not its life.
     accepts: bool,
+    /// The job has been seen to accept: what is unclear is then put down to clients that reset.
+    proven: bool,
     /// Runs in a row of which nothing is known.
     unknown: u32,
 }
 
 impl Account {
+    /// `shared`: several runs may go on at once.
+    pub fn new(shared: bool) -> Self {
+        Self {
+            shared,
+            ..Self::default()
+        }
+    }
+
     /// What to ask for before a run.
     pub fn depth_before(&self) -> Depth {
-        if self.accepts && self.owed == 0 {
+        if self.accepts && self.owed.is_empty() && !self.shared {
             Depth::Length
         } else {
             Depth::Identities
@@ -70,59 +105,115 @@ impl Account {
 
     /// Nothing waits: whatever was owed has been taken.
     pub fn empty(&mut self) {
-        self.accepts |= self.owed > 0;
-        self.owed = 0;
+        self.accepts |= !self.owed.is_empty();
+        self.proven |= !self.owed.is_empty();
+        self.forget();
+    }
+
+    /// The queue is another: whatever was owed is gone, taken or not.
+    pub fn forget(&mut self) {
+        self.owed.clear();
         self.unknown = 0;
         self.last = Snapshot::default();
     }
 
     /// `now` is what waits before a run. `true`: one of them is booked for it.
     pub fn book(&mut self, now: Snapshot) -> bool {
-        if self.owed > 0 {
-            self.observe(now);
-        } else {
+        if self.owed.is_empty() {
             self.last = now;
+        } else {
+            self.observe(now);
         }
         // Where the length is unknown, one run at a time is all that can be reckoned with.
-        let free = self.last.length.unwrap_or(1) > self.owed;
-        self.owed += usize::from(free);
+        let free = self.last.length.unwrap_or(1) > self.owed.len();
+        if free {
+            self.bookings += 1;
+            self.owed.push_back(Owed {
+                booking: self.booking(),
+                over: None,
+            });
+        }
         free
+    }
+
+    /// The last that was made.
+    pub fn booking(&self) -> Booking {
+        Booking(self.bookings)
+    }
+
+    /// The run of this booking is over.
+    pub fn over(&mut self, booking: Booking, now: Instant) {
+        let owed = self.owed.iter_mut().find(|owed| owed.booking == booking);
+        if let Some(owed) = owed {
+            owed.over.get_or_insert(now);
+        }
+    }
+
+    /// When the first connection whose run is over may be tried again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        let over = self.owed.iter().filter_map(|owed| owed.over).min()?;
+        Some(over + RETRY)
+    }
+
+    /// Gives back the bookings whose time to be tried again has come.
+    pub fn give_back(&mut self, now: Instant) {
+        self.owed
+            .retain(|owed| owed.over.is_none_or(|over| now < over + RETRY));
     }
 
     /// Whether the length alone leaves it open what was taken.
     pub fn needs_identities(&self, now: &Snapshot) -> bool {
-        self.last.alive.is_some() && self.surely_taken(now).is_none_or(|taken| taken < self.owed)
+        let told = |(least, _)| least >= self.owed.len();
+        self.last.alive.is_some() && !self.taken(now).is_some_and(told)
     }
 
     /// Takes note of what is seen after the last look.
     pub fn observe(&mut self, now: Snapshot) {
-        if self.owed > 0 {
-            match self.surely_taken(&now) {
-                Some(taken) => {
-                    self.accepts = taken > 0;
-                    self.owed = self.owed.saturating_sub(taken);
+        if !self.owed.is_empty() {
+            match self.taken(&now) {
+                Some((least @ 1.., _)) => {
+                    self.accepts = true;
+                    self.proven = true;
+                    self.owed.drain(..least.min(self.owed.len()));
                     self.unknown = 0;
                 }
-                None if now.length.is_some() => {
-                    // A job that has accepted so far is given the benefit of the doubt, once.
-                    self.owed = 0;
+                // Surely nothing.
+                Some((0, 0)) => {
                     self.accepts = false;
+                    self.unknown = 0;
                 }
-                None => {
+                // Perhaps nothing: closing the head could hit one that has had no run, so another is
+                // started for it, as long as patience lasts.
+                _ => {
+                    self.accepts = false;
                     self.unknown += 1;
-                    if self.unknown < PATIENCE {
-                        self.owed = 0;
+                    let patience = if self.proven || now.length.is_none() {
+                        PATIENCE
+                    } else {
+                        LITTLE_PATIENCE
+                    };
+                    if self.unknown < patience {
+                        self.owed.clear();
                     }
                 }
             }
         }
         // Of more than is there, nothing can be owed to.
-        self.owed = self.owed.min(now.length.unwrap_or(1));
+        let most = now.length.unwrap_or(1);
+        self.owed.drain(..self.owed.len().saturating_sub(most));
         self.last = now;
     }
 
-    pub fn verdict(&self) -> Verdict {
-        if self.owed == 0 {
+    /// What became of them while `others` go on.
+    pub fn verdict(&mut self, others: usize, now: Instant) -> Verdict {
+        // No more can wait for a run than there are runs, whatever has become of the one that is over.
+        let running = self.owed.iter().filter(|owed| owed.over.is_none()).count();
+        let lost = running.saturating_sub(others);
+        let running = self.owed.iter_mut().filter(|owed| owed.over.is_none());
+        for owed in running.take(lost) {
+            owed.over = Some(now);
+        }
+        if self.owed.iter().all(|owed| owed.over.is_none()) {
             Verdict::Taken
         } else {
             Verdict::Waiting
@@ -131,34 +222,29 @@ impl Account {
 
     /// No run goes on: what is still owed was not wanted.
     pub fn clear(&mut self) -> usize {
-        if self.owed > 0 {
+        if !self.owed.is_empty() {
             self.unknown = 0;
         }
-        std::mem::take(&mut self.owed)
+        std::mem::take(&mut self.owed).len()
     }
 
-    /// How many were accepted since the last look, at least. `None`: cannot be told.
-    fn surely_taken(&self, now: &Snapshot) -> Option<usize> {
+    /// How many were accepted since the last look: at least, and at most of those that were there then.
+    /// `None`: cannot be told.
+    fn taken(&self, now: &Snapshot) -> Option<(usize, usize)> {
         let (before, after) = (self.last.length?, now.length?);
         let Some((was, is)) = self.last.alive.as_ref().zip(now.alive.as_ref()) else {
             // Fewer than before: that many are gone, whoever came meanwhile. A queue loses none otherwise.
-            return before
-                .checked_sub(after)
-                .filter(|taken| *taken >= self.owed);
+            let least = before.checked_sub(after);
+            return Some((least.filter(|least| *least >= self.owed.len())?, before));
         };
-        let missing = was.difference(is).count();
-        // Those whose client has reset are still in the queue but have no identity.
-        let (dead_before, dead_after) = (
-            before.saturating_sub(was.len()),
-            after.saturating_sub(is.len()),
-        );
-        let taken = (dead_before + missing).saturating_sub(dead_after);
-        // All known ones are gone, none was surely taken, and others have come: either they reset, or they
-        // were taken and newcomers reset. Closing the head could hit a newcomer, so they count as taken.
-        if taken == 0 && missing > 0 && missing == was.len() && !is.is_empty() {
-            return Some(self.owed);
-        }
-        Some(taken)
+        // Those whose client has reset are still in the queue, but have no identity. So whoever lost it
+        // was taken or is dead, and whoever had none was taken or is dead still.
+        let gone = before.saturating_sub(was.len()) + was.difference(is).count();
+        let dead = after.saturating_sub(is.len());
+        // All the dead may be of those that were there, or all newcomers that reset at once.
+        let least = gone.saturating_sub(dead);
+        // Where nobody alive waits, closing the head hits nobody: then the most does not matter.
+        Some((least, if is.is_empty() { least } else { gone }))
     }
 }
 
@@ -206,10 +292,68 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_resets_in_the_queue_was_not_taken() {
+    fn a_queue_of_clients_that_have_reset_hits_nobody_when_it_is_closed() {
         assert_eq!(left(seen(1, &[1]), seen(1, &[])), 1);
-        assert_eq!(left(seen(2, &[1, 2]), seen(2, &[2])), 1);
-        assert_eq!(left(seen(2, &[2]), seen(2, &[2])), 1);
+    }
+
+    #[test]
+    fn a_client_that_resets_in_the_queue_does_not_get_another_closed_unserved() {
+        // 1 was taken and 3 came and reset, or 1 reset: in the first case 2 is the head.
+        assert_eq!(left(seen(2, &[1, 2]), seen(2, &[2])), 0);
+        // One that had reset was taken and another came and reset, or it is still there.
+        assert_eq!(left(seen(2, &[2]), seen(2, &[2])), 0);
+    }
+
+    #[test]
+    fn what_stays_unclear_is_closed_after_two_runs_or_ten_if_the_job_has_accepted() {
+        for (proven, runs) in [(false, LITTLE_PATIENCE), (true, PATIENCE)] {
+            let mut account = Account::default();
+            if proven {
+                assert!(account.book(seen(1, &[1])));
+                account.empty();
+            }
+            for run in 1..=runs {
+                assert!(account.book(seen(2, &[2])));
+                account.observe(seen(2, &[2]));
+                assert_eq!(account.clear(), usize::from(run == runs), "{proven} {run}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_run_is_over_is_free_again_after_a_moment() {
+        let mut account = Account::new(true);
+        let begin = Instant::now();
+        assert!(account.book(seen(1, &[1])));
+        // The first run accepts and goes on; the second does not, and ends.
+        assert!(account.book(seen(1, &[2])));
+        let second = account.booking();
+        account.over(second, begin);
+        account.observe(seen(1, &[2]));
+        assert_eq!(account.verdict(1, begin), Verdict::Waiting);
+        account.give_back(begin);
+        assert!(!account.book(seen(1, &[2])), "not at once");
+        account.give_back(account.retry_at().unwrap());
+        assert!(account.book(seen(1, &[2])));
+    }
+
+    #[test]
+    fn a_run_that_was_lost_keeps_no_booking() {
+        let mut account = Account::new(true);
+        assert!(account.book(seen(2, &[1, 2])));
+        assert!(account.book(seen(2, &[1, 2])));
+        account.observe(seen(2, &[1, 2]));
+        assert_eq!(account.verdict(1, Instant::now()), Verdict::Waiting);
+        account.give_back(account.retry_at().unwrap());
+        assert!(account.book(seen(2, &[1, 2])));
+    }
+
+    #[test]
+    fn several_instances_never_go_by_the_length_alone() {
+        let mut account = Account::new(true);
+        assert!(account.book(seen(1, &[1])));
+        account.empty();
+        assert_eq!(account.depth_before(), Depth::Identities);
     }
 
     #[test]

@@ -188,8 +188,8 @@ impl Process {
         ended
     }
 
-    /// Sends a signal to its whole process group. From then on it is being ended: what is left of its
-    /// group when the process itself exits gets KILL.
+    /// Sends a signal to its whole process group. From then on it is being ended: [`Self::wait`]
+    /// resolves when all of the group have ended, or the process itself has and KILL is sent.
     ///
     /// # Errors
     /// When the spawner is gone. A process that has ended is no error.
@@ -282,7 +282,8 @@ impl Shared {
             let report = tokio::select! {
                 report = self.socket.async_io(Interest::READABLE, || receive(self.socket.as_fd())) => report,
                 () = self.abandoned.notified() => {
-                    self.end_abandoned().await;
+                    // Not here: while the spawner's own reports have no room it takes no requests.
+                    tokio::spawn(Arc::clone(&self).end_abandoned());
                     continue;
                 }
             };
@@ -292,7 +293,8 @@ impl Shared {
                 Err(error) => break error.to_string(),
             }
         };
-        tracing::error!(pid = self.pid.as_raw(), why, "the spawner has ended");
+        let reason = format!("the spawner has ended: {why}");
+        tracing::error!(pid = self.pid.as_raw(), reason, "end");
         {
             let mut waiting = self.waiting();
             waiting.gone = true;
@@ -310,7 +312,7 @@ impl Shared {
         tokio::task::spawn_blocking(move || waitpid(pid, None));
     }
 
-    async fn end_abandoned(&self) {
+    async fn end_abandoned(self: Arc<Self>) {
         let abandoned = std::mem::take(&mut self.waiting().abandoned);
         for number in abandoned {
             if let Ok(packet) = signal_packet(number, nix::libc::SIGKILL) {

@@ -1,7 +1,7 @@
 //! The spawner's own life: one thread that waits for the host's requests and for the end of its
 //! children. It is the parent of every job, and by `PR_SET_CHILD_SUBREAPER` of what jobs leave behind.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -10,14 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags, recvmsg,
     sendmsg,
 };
+use rustix::process::{WaitOptions, WaitStatus};
 
 use super::child;
 use super::message::{DESCRIPTORS, Ended, MAX_PACKET, OwnedRequest, Report, Request, Stage};
@@ -28,7 +28,16 @@ const BACKLOG: usize = 1024;
 /// A job that was started and whose leader has not been reaped.
 struct Job {
     ticket: u64,
-    ending: bool,
+    ending: Option<Ending>,
+}
+
+/// What the host has asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// A signal that may be handled: all of the group have until the host asks for KILL.
+    Gently,
+    /// KILL.
+    AtOnce,
 }
 
 struct Keeper {
@@ -36,6 +45,9 @@ struct Keeper {
     /// By the id of the leader, which is also the group's.
     jobs: HashMap<i32, Job>,
     tickets: HashMap<u64, i32>,
+    /// Leaders that have ended before the rest of their group, in its grace: zombies, and as long as
+    /// they are, the group's id means this group.
+    kept: HashSet<i32>,
     reports: VecDeque<Report>,
     /// For one request, kept because it is large.
     packet: Vec<u8>,
@@ -78,6 +90,7 @@ fn settle(socket: OwnedFd) -> Result<(Keeper, SignalFd), Errno> {
         socket,
         jobs: HashMap::new(),
         tickets: HashMap::new(),
+        kept: HashSet::new(),
         reports: VecDeque::new(),
         packet: vec![0; MAX_PACKET],
     };
@@ -199,7 +212,7 @@ impl Keeper {
                             pid,
                             Job {
                                 ticket,
-                                ending: false,
+                                ending: None,
                             },
                         );
                         self.tickets.insert(ticket, pid);
@@ -220,42 +233,95 @@ impl Keeper {
     }
 
     fn signal(&mut self, ticket: u64, signal: i32) {
-        let Some(pid) = self.tickets.get(&ticket) else {
+        let Some(&pid) = self.tickets.get(&ticket) else {
             return;
         };
-        if let Some(job) = self.jobs.get_mut(pid) {
-            job.ending = true;
+        let ending = match signal {
+            libc::SIGKILL => Ending::AtOnce,
+            _ => Ending::Gently,
+        };
+        if let Some(job) = self.jobs.get_mut(&pid) {
+            job.ending = Some(ending);
         }
         if let Ok(signal) = Signal::try_from(signal) {
-            let _ = killpg(Pid::from_raw(*pid), signal);
+            let _ = killpg(Pid::from_raw(pid), signal);
+        }
+        if ending == Ending::AtOnce && self.kept.remove(&pid) {
+            self.take(pid);
         }
     }
 
-    /// Every child that has ended. The leader of a job that is being ended is left a zombie until its
-    /// group has been killed: as long as it is there, the group's id means this group.
+    /// Every child that has ended.
     fn reap(&mut self) {
-        let seen = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        while let Ok(status) = waitid(Id::All, seen) {
-            let Some(pid) = status.pid() else { return };
-            if self.jobs.get(&pid.as_raw()).is_some_and(|job| job.ending) {
-                let _ = killpg(pid, Signal::SIGKILL);
-            }
-            let status = waitpid(pid, Some(WaitPidFlag::WNOHANG));
-            let Some(job) = self.jobs.remove(&pid.as_raw()) else {
-                continue;
+        while self.kept.is_empty() {
+            let Some(pid) = ended(libc::P_ALL, 0) else {
+                return;
             };
-            self.tickets.remove(&job.ticket);
-            let ended = match status {
-                Ok(WaitStatus::Signaled(_, signal, _)) => Ended::Signalled(signal as i32),
-                Ok(WaitStatus::Exited(_, status)) => Ended::Exited(status),
-                // Ended by a signal that has no name (a real-time one), or taken from under us.
-                _ => Ended::Signalled(0),
-            };
-            self.reports.push_back(Report::Exited {
-                ticket: job.ticket,
-                ended,
-            });
+            self.note(pid);
         }
+        // The system would name the same kept zombie again and again, so with one each child is asked.
+        loop {
+            let mut alive = HashSet::new();
+            let mut more = false;
+            for pid in children() {
+                if self.kept.contains(&pid) {
+                    continue;
+                }
+                if ended(libc::P_PID, pid).is_some() {
+                    self.note(pid);
+                    more = true;
+                } else if let Ok(group) = getpgid(Some(Pid::from_raw(pid))) {
+                    alive.insert(group.as_raw());
+                }
+            }
+            // Children of one that has just ended are inherited, and were not in the list. When none
+            // has, each member of a group is in it or descends from one that is.
+            if !more {
+                for pid in self
+                    .kept
+                    .extract_if(|pid| !alive.contains(pid))
+                    .collect::<Vec<_>>()
+                {
+                    self.take(pid);
+                }
+                return;
+            }
+        }
+    }
+
+    /// A child has ended and is a zombie. The leader of a group in its grace is kept.
+    fn note(&mut self, pid: i32) {
+        let ending = self.jobs.get(&pid).and_then(|job| job.ending);
+        if ending == Some(Ending::Gently) {
+            self.kept.insert(pid);
+        } else {
+            self.take(pid);
+        }
+    }
+
+    /// Reaps a zombie, and reports it when it led a job: one that was being ended takes along what is
+    /// left of its group.
+    fn take(&mut self, pid: i32) {
+        if self.jobs.get(&pid).is_some_and(|job| job.ending.is_some()) {
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        // Not by nix, which has no name for a real-time signal and makes an error of it.
+        let status =
+            rustix::process::waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::NOHANG);
+        let Some(job) = self.jobs.remove(&pid) else {
+            return;
+        };
+        self.tickets.remove(&job.ticket);
+        let status = status.ok().flatten().map(|(_, status)| status);
+        let ended = match status.and_then(WaitStatus::exit_status) {
+            Some(status) => Ended::Exited(status),
+            // 0: taken from under us, which nobody does.
+            None => Ended::Signalled(status.and_then(WaitStatus::terminating_signal).unwrap_or(0)),
+        };
+        self.reports.push_back(Report::Exited {
+            ticket: job.ticket,
+            ended,
+        });
     }
 
     /// As many reports as the host has room for.
@@ -276,23 +342,48 @@ impl Keeper {
     }
 }
 
+/// A child that has ended, which stays a zombie: any (`P_ALL`), or that of an id (`P_PID`).
+fn ended(which: libc::idtype_t, id: i32) -> Option<i32> {
+    let id = libc::id_t::try_from(id).ok()?;
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    #[allow(
+        unsafe_code,
+        reason = "nix fails on a child that a real-time signal ended, and rustix does not say which it was"
+    )]
+    // SAFETY: all zero is a valid siginfo_t, which the kernel fills or leaves. Its pid is valid for an
+    // end of a child, and 0 when there is none.
+    let pid = unsafe {
+        let mut told: libc::siginfo_t = std::mem::zeroed();
+        match libc::waitid(which, id, &raw mut told, options) {
+            0 => told.si_pid(),
+            _ => 0,
+        }
+    };
+    (pid != 0).then_some(pid)
+}
+
+/// The ids of all children, zombies too.
+fn children() -> Vec<i32> {
+    let list = format!("/proc/self/task/{}/children", std::process::id());
+    let list = std::fs::read_to_string(list).unwrap_or_default();
+    list.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
 /// KILL to all that runs below this process: the jobs by their groups, then whatever had left its
 /// group and was inherited when its parent died.
 fn end_all_children() {
-    let own = format!("/proc/self/task/{}/children", std::process::id());
     loop {
-        let children = std::fs::read_to_string(&own).unwrap_or_default();
-        for child in children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-        {
+        for child in children() {
             // A job leads a group of its own id. For what is not a leader the call fails.
             let _ = killpg(Pid::from_raw(child), Signal::SIGKILL);
             let _ = nix::sys::signal::kill(Pid::from_raw(child), Signal::SIGKILL);
         }
         // Blocks until one of them is gone; its own children are then ours.
-        if waitpid(None, None).is_err() {
-            return;
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
         }
     }
 }

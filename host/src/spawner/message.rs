@@ -21,8 +21,8 @@ pub(super) enum Request<Program, Setup> {
         program: Program,
         setup: Setup,
     },
-    /// To the whole process group. From then on the job is being ended: what is left of its group
-    /// when its leader exits gets KILL.
+    /// To the whole process group. From then on the job is being ended: `Exited` waits for all of its
+    /// group, until KILL is asked for.
     Signal { ticket: u64, signal: i32 },
 }
 

@@ -2,6 +2,7 @@
 //! waits for a connection, starts the job for it, and looks at the queue when the job has ended.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -10,13 +11,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Exec;
 use crate::outcome::Outcome;
 use crate::output::Channel;
 use crate::preopen::env::Variables;
-use crate::queue::{Queue, Verdict};
+use crate::queue::{Booking, Queue, Verdict};
 
 /// What is told of the runs on a listener while they are served.
 pub trait Watch: Send + Sync + 'static {
@@ -34,6 +35,8 @@ pub trait Watch: Send + Sync + 'static {
 /// A run that is over.
 struct Run {
     id: u64,
+    /// `None` for one that was lost.
+    booking: Option<Booking>,
     outcome: Outcome,
     ran: Duration,
 }
@@ -49,8 +52,10 @@ impl Exec {
     /// its status: otherwise a client could pause the trigger for all others by making the job fail. Nor is one
     /// that succeeds without accepting: each such run has its connection closed, so it cannot spin.
     ///
+    /// A job may shut its listener down, for all who have it. One with a port is opened again.
+    ///
     /// # Errors
-    /// When the listener cannot be watched.
+    /// When the listener cannot be watched, or was shut down and cannot be opened again.
     pub async fn serve(
         self: &Arc<Self>,
         listener: BorrowedFd<'_>,
@@ -61,14 +66,26 @@ impl Exec {
     ) -> io::Result<()> {
         // Jobs share the open file description, and expect it to block; the host only polls it.
         rustix::io::ioctl_fionbio(listener, false)?;
-        let mut queue = Queue::new(listener)?;
-        let arrivals = register(listener)?;
+        let mut queue = match self.instances.get() {
+            1 => Queue::new(listener)?,
+            _ => Queue::shared(listener)?,
+        };
+        let address = SocketAddr::try_from(rustix::net::getsockname(listener)?).ok();
+        let borrowed = listener;
+        let mut arrivals = register(borrowed)?;
         let listener = Arc::new(listener.try_clone_to_owned()?);
         let facts = Arc::new(facts);
         let mut runs: JoinSet<Run> = JoinSet::new();
         tokio::pin!(close);
         let mut closed = false;
         loop {
+            if !closed && queue.is_shut() {
+                revive(borrowed, address)?;
+                queue.forget();
+                // What tokio knows of the old one is that it is closed, for ever.
+                drop(arrivals);
+                arrivals = register(borrowed)?;
+            }
             let room = !closed && runs.len() < self.instances.get() as usize;
             tokio::select! {
                 biased;
@@ -77,17 +94,25 @@ impl Exec {
                     // A run that panicked or was cancelled dropped its process, which kills it.
                     let run = ended.unwrap_or_else(|error| Run {
                         id: 0,
+                        booking: None,
                         outcome: Outcome::Failed(error.to_string()),
                         ran: Duration::ZERO,
                     });
                     self.settle(&mut queue, runs.len(), &run, &*watch);
                 }
                 ready = self.next(&arrivals, &mut queue), if room => {
-                    ready?;
+                    if !ready? {
+                        continue;
+                    }
+                    if runs.is_empty() {
+                        // The last run may have changed that; while runs go on it is theirs.
+                        rustix::io::ioctl_fionbio(borrowed, false)?;
+                    }
+                    let booking = queue.booking();
                     let (exec, listener) = (Arc::clone(self), Arc::clone(&listener));
                     let (facts, watch) = (Arc::clone(&facts), Arc::clone(&watch));
                     let stop = stop.clone();
-                    runs.spawn(async move { exec.one_run(&listener, &facts, &*watch, stop).await });
+                    runs.spawn(async move { exec.one_run(booking, &listener, &facts, &*watch, stop).await });
                 }
                 else => return Ok(()),
             }
@@ -98,28 +123,47 @@ impl Exec {
     }
 
     /// Resolves when a connection waits for which no run has been started, and the job is not paused. That
-    /// connection is then booked.
-    async fn next(&self, arrivals: &AsyncFd<BorrowedFd<'_>>, queue: &mut Queue) -> io::Result<()> {
+    /// connection is then booked. `false`: the listener was shut down.
+    async fn next(
+        &self,
+        arrivals: &AsyncFd<BorrowedFd<'_>>,
+        queue: &mut Queue,
+    ) -> io::Result<bool> {
         loop {
             // Not `while let`: the lock would be held while this sleeps.
             let paused = self.failures().paused_until(Instant::now());
             if let Some(until) = paused {
                 sleep_until(until).await;
             }
+            if queue.is_shut() {
+                return Ok(false);
+            }
             if queue.book() {
-                return Ok(());
+                return Ok(true);
             }
             // Every arrival makes the listener ready anew, even when others wait there already.
-            arrivals.readable().await?.clear_ready();
+            let arrival = arrivals.readable();
+            let ready = match queue.retry_at() {
+                Some(retry) => timeout_at(retry.into(), arrival).await.ok(),
+                None => Some(arrival.await),
+            };
+            match ready {
+                Some(ready) => ready?.clear_ready(),
+                None => queue.give_back(),
+            }
         }
     }
 
     fn settle(&self, queue: &mut Queue, others: usize, run: &Run, watch: &impl Watch) {
+        if let Some(booking) = run.booking {
+            queue.over(booking);
+        }
         let verdict = queue.settle(others);
         watch.ended(run.id, &run.outcome, verdict, run.ran);
         let failed = match (&run.outcome, verdict) {
             (Outcome::Failed(_), _) | (_, Verdict::Left { closed: 0 }) => true,
-            // While others run it cannot be told who took what; what is left is told at the last of them.
+            // While others run it cannot be told who took what. What waits is tried again once a second, and
+            // when the last of them is over it is told what is left.
             (_, Verdict::Taken | Verdict::Waiting) | (Outcome::Done, _) => false,
             (_, Verdict::Left { .. }) => true,
         };
@@ -134,6 +178,7 @@ impl Exec {
 
     async fn one_run(
         &self,
+        booking: Booking,
         listener: &OwnedFd,
         facts: &Variables,
         watch: &impl Watch,
@@ -180,10 +225,26 @@ impl Exec {
         };
         Run {
             id,
+            booking: Some(booking),
             outcome,
             ran: begun.elapsed(),
         }
     }
+}
+
+/// Opens a listener again that was shut down. That a socket of a port can be, with the same options; a unix
+/// socket cannot.
+fn revive(listener: BorrowedFd<'_>, address: Option<SocketAddr>) -> io::Result<()> {
+    let shut = || io::Error::other("the job shut its listener down");
+    let address = address.ok_or_else(shut)?;
+    // A port that the system chose (port 0) was given back, although the socket still names it, and is
+    // free unless it was taken just now. One that was asked for is bound still, which is INVAL.
+    match rustix::net::bind(listener, &address) {
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(_) => return Err(shut()),
+    }
+    // The length of the backlog is capped by the system, as for a listener without one.
+    rustix::net::listen(listener, i32::MAX).map_err(|_| shut())
 }
 
 fn register(listener: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
