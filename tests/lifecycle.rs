@@ -163,7 +163,7 @@ fn a_host_without_descriptors_pauses_and_serves_when_it_has_some_again() {
     let pid = rustix::process::Pid::from_raw(host.pid().as_raw());
     // The limit is on the number that a new one would get.
     let is_free = |fd: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{fd}", host.pid())).is_err();
-    let free = (0..).find(is_free).unwrap();
+    let free = (0..1024).find(is_free).unwrap();
     let full = |current| rustix::process::Rlimit {
         current: Some(current),
         ..rustix::process::getrlimit(Resource::Nofile)

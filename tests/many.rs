@@ -124,8 +124,8 @@ fn ten_thousand_connections_are_held_open_and_echo_and_leave_nothing_behind() {
             (before.descriptors, before.threads)
         );
         assert!(after.maps <= before.maps + 100, "{after:?}");
-        // There are four tables for each instance, and a page of each may come to be used.
-        assert!(after.resident <= before.resident + 16 * MANY, "{after:?}");
+        // A stack keeps the pages it has come to use, and one that a tick meets is used deeper.
+        assert!(after.resident <= before.resident + 32 * MANY, "{after:?}");
     }
     assert!(host.stop().success());
 }

@@ -59,10 +59,8 @@ impl Attempt {
                 access: Access::ReadOnly,
             })
             .collect();
-        let engine = Engine::new(Pool {
-            instances: 1,
-            memory: LIMITS.memory,
-        })?;
+        let only = std::iter::once((guest.as_path(), LIMITS.memory));
+        let engine = Engine::new(Pool::new(1, only))?;
         let path = guest.display().to_string();
         let job = GuestJob {
             path: guest,

@@ -2,6 +2,7 @@
 //! stores whose instances are held to their memory and their time on the processor.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,9 @@ const KEEP_TABLE: usize = 64 << 10;
 /// Elements of the largest table. Addresses only, until a guest uses them.
 const TABLE: usize = 200_000;
 
-/// Tables, and core modules, of one guest: what the toolchains make of one program. A guest that
-/// takes more than its share would leave another without.
-const TABLES: u32 = 4;
+/// Tables, and core modules, of one guest at most: more than the toolchains make of one program. A
+/// guest that took more than its share would leave another without.
+const TABLES: u32 = 16;
 const CORE_INSTANCES: u32 = 32;
 
 /// How many instances there may be, and how large.
@@ -43,6 +44,37 @@ pub struct Pool {
     pub instances: u32,
     /// Bytes of linear memory of the largest one.
     pub memory: u64,
+    /// Tables of the one that has most. Each is memory that stays once it was used, so there are no
+    /// more than are needed.
+    pub tables: u32,
+}
+
+impl Pool {
+    /// Room for as many `instances` of these guests, each with its limit of memory.
+    pub fn new<'a>(instances: u32, guests: impl Iterator<Item = (&'a Path, u64)>) -> Self {
+        let mut pool = Self {
+            instances,
+            memory: 0,
+            tables: 1,
+        };
+        for (path, memory) in guests {
+            pool.memory = pool.memory.max(memory);
+            // One that cannot be read is told of when it is loaded.
+            let tables = std::fs::read(path).map_or(0, |wasm| tables(&wasm));
+            pool.tables = pool.tables.max(tables).min(TABLES);
+        }
+        pool
+    }
+}
+
+/// How many tables a guest defines, over all its modules.
+fn tables(wasm: &[u8]) -> u32 {
+    let parsed = Parser::new(0).parse_all(wasm).map_while(Result::ok);
+    let tables = parsed.map(|payload| match payload {
+        Payload::TableSection(tables) => tables.count(),
+        _ => 0,
+    });
+    tables.fold(0, u32::saturating_add)
 }
 
 /// Compiles guests and runs their instances.
@@ -126,13 +158,13 @@ fn config(pool: Pool) -> Config {
     // the mappings of one for each instance. A component may have one only.
     slots
         .max_memories_per_component(1)
-        .max_tables_per_component(TABLES)
+        .max_tables_per_component(pool.tables)
         .max_core_instances_per_component(CORE_INSTANCES)
-        .max_tables_per_module(TABLES)
+        .max_tables_per_module(pool.tables)
         .total_core_instances(pool.instances.saturating_mul(CORE_INSTANCES))
         .total_component_instances(pool.instances)
         .total_memories(pool.instances)
-        .total_tables(pool.instances.saturating_mul(TABLES))
+        .total_tables(pool.instances.saturating_mul(pool.tables))
         .total_stacks(pool.instances)
         .total_gc_heaps(pool.instances)
         .max_memory_size(usize::try_from(pool.memory).unwrap_or(usize::MAX))

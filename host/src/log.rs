@@ -3,8 +3,11 @@
 //! field names everywhere. What handlers say themselves has the verb `output`.
 
 use std::io;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use clap::ValueEnum;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tracing::field::display;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, event};
@@ -29,6 +32,9 @@ pub enum Format {
 /// Lines that may wait to be written. Past it lines are lost rather than connections delayed: a
 /// stuck log must not stop the host.
 const BACKLOG: usize = 16 * 1024;
+
+/// Sparing lines of one trigger.
+const A_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// Begins to log on stderr. What it returns writes out the rest when it is dropped.
 pub fn start(format: Format, level: LevelFilter) -> WorkerGuard {
@@ -91,4 +97,36 @@ pub struct End<'a> {
     pub rx: Option<u64>,
     /// Bytes to the client, likewise.
     pub tx: Option<u64>,
+}
+
+/// Lines that a client can cause as often as it likes: some a second are written, the rest counted.
+#[derive(Debug)]
+pub struct Sparing {
+    written: DefaultDirectRateLimiter,
+    unwritten: AtomicU64,
+}
+
+impl Sparing {
+    /// None written yet.
+    pub fn new() -> Self {
+        Self {
+            written: RateLimiter::direct(Quota::per_second(A_SECOND)),
+            unwritten: AtomicU64::new(0),
+        }
+    }
+
+    /// How many were not written since the last one that was, when one may be written now.
+    pub fn turn(&self) -> Option<u64> {
+        if self.written.check().is_ok() {
+            return Some(self.unwritten.swap(0, Relaxed));
+        }
+        self.unwritten.fetch_add(1, Relaxed);
+        None
+    }
+}
+
+impl Default for Sparing {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -87,15 +87,14 @@ fn plan(path: &Path) -> Result<Plan, Failure> {
 
 /// The engine for a plan, with room for as many instances as there may be.
 fn engine(plan: &Plan, instances: u32) -> Result<Engine, Failure> {
-    let memories = plan
+    let guests = plan
         .triggers
         .iter()
         .filter_map(|trigger| match &trigger.job {
-            Job::Guest { guest, .. } => Some(guest.limits.memory),
+            Job::Guest { guest, .. } => Some((guest.path.as_path(), guest.limits.memory)),
             Job::Native(_) => None,
         });
-    let memory = memories.max().unwrap_or(0);
-    Engine::new(Pool { instances, memory }).map_err(Failure::Refused)
+    Engine::new(Pool::new(instances, guests)).map_err(Failure::Refused)
 }
 
 fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
@@ -259,7 +258,7 @@ fn start(
 
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        warn!(reason = %error, "cannot tell the service manager");
+        warn!(reason = %format!("cannot tell the service manager: {error}"), "start");
     }
 }
 

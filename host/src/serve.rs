@@ -15,7 +15,7 @@ use crate::handler::exec::{self, Exec};
 use crate::handler::{Handler, Serving};
 use crate::limits::{HostLimit, Limits, Places};
 use crate::listener::{Accepted, Bound, Listener};
-use crate::log::{self, End};
+use crate::log::{self, End, Sparing};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::plan::{SocketOptions, Trigger};
@@ -36,6 +36,7 @@ pub struct Accepting {
     trigger: Arc<str>,
     handler: Handler,
     limits: Limits,
+    rejects: Sparing,
 }
 
 /// A trigger whose job gets the listener.
@@ -68,6 +69,7 @@ impl Service {
                     trigger,
                     handler,
                     limits,
+                    rejects: Sparing::new(),
                 }))
             }
             Serving::HandOver(exec) => Self::HandOver(Arc::new(HandedOver {
@@ -141,12 +143,17 @@ impl Gate {
 
     fn begin(&self, places: Places, stream: Stream, peer: Peer) {
         let Accepting {
-            trigger, limits, ..
+            trigger,
+            limits,
+            rejects,
+            ..
         } = &*self.accepting;
         let id = next_id();
         let since = Instant::now();
         let Ok(permits) = limits.admit(places, peer.source()) else {
-            info!(%trigger, id, %peer, reason = "per_source", "reject");
+            if let Some(unwritten) = rejects.turn() {
+                info!(%trigger, id, %peer, reason = "per_source", unwritten, "reject");
+            }
             return;
         };
         debug!(%trigger, id, %peer, "accept");
