@@ -577,7 +577,8 @@ pub async fn several_instances_never_start_two_runs_for_one_connection(spawner: 
         assert_eq!(heard.unwrap(), "I got your message: Hello, World!");
     }
     served.close.send(()).unwrap();
-    served.stop.send(Some(Outcome::Drained)).unwrap();
+    // All may have ended already, and then nobody listens.
+    let _ = served.stop.send(Some(Outcome::Drained));
     served.task.await.unwrap().unwrap();
     let runs = std::fs::read_to_string(folder.path().join("runs")).unwrap();
     assert_eq!(runs, "run\n".repeat(4));
