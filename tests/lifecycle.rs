@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 use rustix::process::{Resource, prlimit};
@@ -230,35 +230,60 @@ fn a_wrong_trigger_file_ends_with_100_and_a_wrong_command_line_too() {
     );
 }
 
-#[test]
-fn sockets_of_systemd_serve_by_their_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let file = dir.path().join("triggers.toml");
-    let triggers = "[trigger.echo]\nlisten = \"fd:web\"\nwasm = \"{guest:echo}\"\n";
-    fs::write(&file, support::with_paths(triggers, dir.path())).unwrap();
+/// A host that systemd's own tool starts at the first connection, with a socket named `web`, and the
+/// address of that.
+fn activated(file: &std::path::Path) -> (Child, impl Sized, String) {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
     let mut activate = Command::new("systemd-socket-activate")
-        .args(["-l", &format!("127.0.0.1:{port}"), "--fdname=web"])
+        .args(["-l", &address, "--fdname=web"])
         .arg(env!("CARGO_BIN_EXE_portcullis"))
         .arg("run")
-        .arg(&file)
+        .arg(file)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("systemd-socket-activate of the Debian package systemd is installed");
-    // It starts the host at the first connection, and says when it listens.
     let mut said = BufReader::new(activate.stderr.take().unwrap()).lines();
     while !said.next().unwrap().unwrap().contains("Listening on") {}
-    assert_eq!(Client::to(&format!("127.0.0.1:{port}")).ask(b"hi"), b"hi");
+    // It goes on talking, and dies when nobody listens.
+    (activate, said, address)
+}
+
+#[test]
+fn sockets_of_systemd_serve_by_their_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("triggers.toml");
+    let triggers = "[trigger.echo]\nlisten = \"fd:web\"\nwasm = \"{guest:echo}\"\n";
+    fs::write(&file, support::with_paths(triggers, dir.path())).unwrap();
+    let (mut activate, _said, address) = activated(&file);
+    assert_eq!(Client::to(&address).ask(b"hi"), b"hi");
     let mut ready = String::new();
     BufReader::new(activate.stdout.take().unwrap())
         .read_line(&mut ready)
         .unwrap();
-    assert_eq!(ready, format!("listening echo 127.0.0.1:{port}\n"));
+    assert_eq!(ready, format!("listening echo {address}\n"));
+    activate.kill().unwrap();
+    activate.wait().unwrap();
+}
+
+#[test]
+fn what_a_trigger_says_of_its_socket_holds_for_an_inherited_one_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("triggers.toml");
+    let triggers = r#"
+        [trigger.options]
+        listen = "fd:web"
+        exec = ["python3", "-c", "import socket as s; c = s.socket(fileno=3); c.sendall(b'%d %d' % (c.getsockopt(s.SOL_SOCKET, s.SO_KEEPALIVE), c.getsockopt(s.IPPROTO_TCP, s.TCP_NODELAY)))"]
+        accept = true
+        socket = { keepalive = true }
+    "#;
+    fs::write(&file, triggers).unwrap();
+    let (mut activate, _said, address) = activated(&file);
+    // The connection that started the host was there before the host was.
+    Client::to(&address).ask(b"");
+    assert_eq!(Client::to(&address).ask(b""), b"1 1");
     activate.kill().unwrap();
     activate.wait().unwrap();
 }

@@ -1,31 +1,28 @@
 //! An address becomes a bound, listening socket, and the socket gives connections. Binding is all
 //! or none; accepting cannot fail: whatever the kernel says, the trigger goes on.
 
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
-use std::fs;
+mod inherited;
+mod path;
+
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, FileTypeExt, MetadataExt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::net::{SocketAddrAny, SocketFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::connection::{Local, Peer, Stream};
-use crate::identity;
 use crate::plan::{Address, SocketOptions};
+pub use inherited::Inherited;
+use path::OwnedPath;
 
 /// How long accepting pauses when the system has no descriptor or memory for one more connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -59,60 +56,6 @@ pub enum Accepted {
     Exhausted(io::Error, Duration),
 }
 
-/// The listening sockets that a service manager handed over, by name.
-#[derive(Debug, Default)]
-pub struct Inherited(HashMap<String, Vec<OwnedFd>>);
-
-impl Inherited {
-    /// Takes the sockets of `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES`
-    /// (`sd_listen_fds_with_names(3)`). To be called once, before any thread is started.
-    ///
-    /// # Errors
-    /// When the variables are set and wrong.
-    pub fn take() -> io::Result<Self> {
-        let mut sockets: HashMap<String, Vec<OwnedFd>> = HashMap::new();
-        for (fd, name) in sd_notify::listen_fds_with_names()? {
-            #[allow(
-                unsafe_code,
-                reason = "a descriptor that crossed exec has no owner yet"
-            )]
-            // SAFETY: the service manager's protocol says that this descriptor was opened for this
-            // process alone, sd_listen_fds checked LISTEN_PID, and this runs once, before anything
-            // else of the host could have opened or closed it.
-            let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
-            sockets.entry(name).or_default().push(socket);
-        }
-        Ok(Self(sockets))
-    }
-
-    /// The names of those that no trigger has taken.
-    pub fn unclaimed(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter(|(_, sockets)| !sockets.is_empty())
-            .map(|(name, _)| name.as_str())
-    }
-
-    fn claim(&mut self, name: &str) -> anyhow::Result<Vec<OwnedFd>> {
-        let mut known: Vec<_> = self.0.keys().cloned().collect();
-        known.sort_unstable();
-        if known.is_empty() {
-            known.push("none".to_owned());
-        }
-        match self.0.get_mut(name).map(std::mem::take) {
-            None => bail!(
-                "no inherited socket is named `{name}` (inherited: {}); a systemd socket unit \
-                 names it with FileDescriptorName=",
-                known.join(", ")
-            ),
-            Some(sockets) if sockets.is_empty() => {
-                bail!("the inherited socket `{name}` is already taken by another trigger")
-            }
-            Some(sockets) => Ok(sockets),
-        }
-    }
-}
-
 impl Bound {
     /// Binds `address` and listens there. What is inherited may be several sockets of one name.
     ///
@@ -130,7 +73,10 @@ impl Bound {
             Address::Abstract(name) => unix_abstract(name, options).map(|bound| vec![bound]),
             Address::Inherited(name) => inherited
                 .claim(name)
-                .and_then(|sockets| sockets.into_iter().map(adopt).collect())
+                .and_then(|sockets| {
+                    let adopted = sockets.into_iter().map(|socket| adopt(socket, options));
+                    adopted.collect()
+                })
                 .with_context(|| format!("cannot use the inherited socket `{name}`")),
         }
         .with_context(|| format!("cannot listen on {address}"))
@@ -273,9 +219,7 @@ fn inet(address: SocketAddr, options: &SocketOptions) -> anyhow::Result<Bound> {
     // Lets a restarted host bind while old connections linger; two listeners still exclude
     // each other on Linux.
     socket.set_reuse_address(true)?;
-    // Accepted connections inherit both, so they cost nothing per connection.
-    socket.set_tcp_nodelay(options.nodelay)?;
-    socket.set_keepalive(options.keepalive)?;
+    inherit(&socket, options)?;
     socket.bind(&address.into())?;
     socket.listen(backlog(options))?;
     let actual = socket
@@ -287,6 +231,12 @@ fn inet(address: SocketAddr, options: &SocketOptions) -> anyhow::Result<Bound> {
         socket: socket.into(),
         path: None,
     })
+}
+
+/// Sets what accepted connections inherit, so that it costs nothing for each.
+fn inherit(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+    socket.set_tcp_nodelay(options.nodelay)?;
+    socket.set_keepalive(options.keepalive)
 }
 
 fn unix_abstract(name: &str, options: &SocketOptions) -> anyhow::Result<Bound> {
@@ -302,71 +252,17 @@ fn unix_abstract(name: &str, options: &SocketOptions) -> anyhow::Result<Bound> {
 }
 
 fn unix_path(path: &Path, options: &SocketOptions) -> anyhow::Result<Bound> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        bail!("the path names no file");
-    };
-    let dir = Dir::open_ambient_dir(parent, ambient_authority())
-        .with_context(|| format!("cannot open the folder {}", parent.display()))?;
-    remove_stale(&dir, name, path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    let owned = OwnedPath::new(dir, name)?;
-    // Before listen(2) nobody can connect, so nobody gets in under the wrong mode or owner.
-    own(&owned, options)?;
+    let (socket, owned) = OwnedPath::bind(path, options)?;
+    // Only now, with its mode and owner, can anybody connect.
     socket.listen(backlog(options))?;
-    let local = Local::Unix(path.to_owned());
     Ok(Bound {
-        local: Arc::new(local),
+        local: Arc::new(Local::Unix(path.to_owned())),
         socket: socket.into(),
         path: Some(owned),
     })
 }
 
-/// Sets the mode, owner and group of what has just been bound, and not of what a link leads to that
-/// somebody has put in its place.
-fn own(path: &OwnedPath, options: &SocketOptions) -> anyhow::Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(&path.dir, &path.name, flags, Mode::empty())?;
-    if options.owner.is_some() || options.group.is_some() {
-        let user = options.owner.as_ref().map(identity::user).transpose()?;
-        let user = user.map(|user| Uid::from_raw(user.uid.as_raw()));
-        let group = options.group.as_ref().map(identity::group).transpose()?;
-        let group = group.map(|group| Gid::from_raw(group.as_raw()));
-        rustix::fs::chownat(&made, "", user, group, AtFlags::EMPTY_PATH)
-            .context("cannot set owner and group")?;
-    }
-    if let Some(mode) = options.mode {
-        let path = format!("/proc/self/fd/{}", made.as_raw_fd());
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .with_context(|| format!("cannot set mode {mode:04o}"))?;
-    }
-    Ok(())
-}
-
-/// Unlinks a socket nobody listens on: what a killed host leaves behind. Anything else that stands
-/// in the way is left alone, and the error says what it is.
-fn remove_stale(dir: &Dir, name: &OsStr, path: &Path) -> anyhow::Result<()> {
-    let found = match dir.symlink_metadata(name) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    if !found.file_type().is_socket() {
-        bail!("something that is not a socket is there already; remove it or choose another path");
-    }
-    // Not blocking: the queue of a live one may be full.
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Ok(()) => bail!("another process listens there"),
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => bail!("another process listens there"),
-        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => dir
-            .remove_file(name)
-            .context("cannot remove the stale socket"),
-        Err(e) => Err(e).context("a socket is there already, and it cannot be told if it is live"),
-    }
-}
-
-fn adopt(socket: OwnedFd) -> anyhow::Result<Bound> {
+fn adopt(socket: OwnedFd, options: &SocketOptions) -> anyhow::Result<Bound> {
     let socket = Socket::from(socket);
     if socket.r#type()? != Type::STREAM {
         bail!("it is not a stream socket");
@@ -378,6 +274,7 @@ fn adopt(socket: OwnedFd) -> anyhow::Result<Bound> {
     }
     let address = socket.local_addr()?;
     let local = if let Some(inet) = address.as_socket() {
+        inherit(&socket, options)?;
         Local::Inet(inet)
     } else if let Some(path) = address.as_pathname() {
         Local::Unix(path.to_owned())
@@ -391,37 +288,4 @@ fn adopt(socket: OwnedFd) -> anyhow::Result<Bound> {
         socket: socket.into(),
         path: None,
     })
-}
-
-/// A unix path of ours, by its folder as it was when it was bound. Removed at the end, unless
-/// somebody has put something else there since.
-#[derive(Debug)]
-struct OwnedPath {
-    dir: Dir,
-    name: OsString,
-    inode: (u64, u64),
-}
-
-impl OwnedPath {
-    fn new(dir: Dir, name: &OsStr) -> io::Result<Self> {
-        let made = dir.symlink_metadata(name)?;
-        Ok(Self {
-            dir,
-            name: name.to_owned(),
-            inode: (made.dev(), made.ino()),
-        })
-    }
-}
-
-impl Drop for OwnedPath {
-    fn drop(&mut self) {
-        let ours = self
-            .dir
-            .symlink_metadata(&self.name)
-            .is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
-        if ours {
-            // Nothing is left to tell when this fails: the next start finds a stale path.
-            let _ = self.dir.remove_file(&self.name);
-        }
-    }
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use crate::connection::{Connection, Peer, Stream};
+use crate::connection::{Connection, Local, Peer, Stream};
 use crate::handler::exec::{self, Exec};
 use crate::handler::{Handler, Serving};
 use crate::limits::{HostLimit, Limits, Places};
@@ -46,8 +46,10 @@ pub struct HandedOver {
     socket: SocketOptions,
 }
 
-/// How long to wait before a listener that a job has shut down is bound anew.
+/// How long to wait before a listener that a job has shut down is bound anew, at first and when
+/// that keeps failing.
 const REBIND: Duration = Duration::from_secs(1);
+const REBIND_AT_MOST: Duration = Duration::from_mins(1);
 
 /// One listener of a trigger that accepts.
 struct Gate {
@@ -185,18 +187,27 @@ async fn hand_over(job: Arc<HandedOver>, mut bound: Bound, drain: Drain) {
         // the next ones find a new listener.
         warn!(trigger = %job.trigger, address = %local, reason = %error, "pause");
         drop(bound);
-        tokio::select! {
+        bound = tokio::select! {
             () = drain.begun() => return,
-            () = tokio::time::sleep(REBIND) => {}
-        }
-        bound = match Bound::again(&local, &job.socket) {
-            Ok(bound) => bound,
-            Err(error) => {
-                error!(trigger = %job.trigger, address = %local, reason = %format!("{error:#}"), "exit");
-                return;
-            }
+            bound = rebind(&job, &local) => bound,
         };
         info!(trigger = %job.trigger, address = %local, "listen");
+    }
+}
+
+/// Binds a listener anew, however long that takes.
+async fn rebind(job: &HandedOver, local: &Local) -> Bound {
+    let mut pause = REBIND;
+    loop {
+        tokio::time::sleep(pause).await;
+        match Bound::again(local, &job.socket) {
+            Ok(bound) => return bound,
+            Err(error) => {
+                pause = (pause * 2).min(REBIND_AT_MOST);
+                let (reason, ms) = (format!("{error:#}"), pause.as_millis());
+                warn!(trigger = %job.trigger, address = %local, reason, ms, "pause");
+            }
+        }
     }
 }
 

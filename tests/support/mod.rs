@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::PidfdFlags;
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 use tempfile::TempDir;
@@ -277,15 +279,16 @@ impl Host {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        let patience = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < patience, "the host does not end");
-            thread::yield_now();
-            thread::sleep(Duration::from_millis(5));
-        }
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let mut watched = [PollFd::new(&process, PollFlags::IN)];
+        let patience = Timespec::try_from(PATIENCE).unwrap();
+        assert_eq!(
+            poll(&mut watched, Some(&patience)),
+            Ok(1),
+            "the host does not end"
+        );
+        self.child.wait().unwrap()
     }
 }
 

@@ -1,0 +1,110 @@
+//! The path of a unix listener: a stale one is replaced, a live one refused, ours gets its mode and
+//! owner before anybody can connect, and is removed at the end.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, FileTypeExt, MetadataExt};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::identity;
+use crate::plan::SocketOptions;
+
+/// A unix path of ours, by its folder as it was when it was bound. Removed at the end, unless
+/// somebody has put something else there since.
+#[derive(Debug)]
+pub(super) struct OwnedPath {
+    dir: Dir,
+    name: OsString,
+    inode: (u64, u64),
+}
+
+impl OwnedPath {
+    /// Binds a socket there. It does not listen yet.
+    pub fn bind(path: &Path, options: &SocketOptions) -> anyhow::Result<(Socket, Self)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            bail!("the path names no file");
+        };
+        let dir = Dir::open_ambient_dir(parent, ambient_authority())
+            .with_context(|| format!("cannot open the folder {}", parent.display()))?;
+        remove_stale(&dir, name, path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let bound = Self::new(dir, name)?;
+        own(&bound, options)?;
+        Ok((socket, bound))
+    }
+
+    fn new(dir: Dir, name: &OsStr) -> io::Result<Self> {
+        let made = dir.symlink_metadata(name)?;
+        Ok(Self {
+            dir,
+            name: name.to_owned(),
+            inode: (made.dev(), made.ino()),
+        })
+    }
+}
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        let ours = self
+            .dir
+            .symlink_metadata(&self.name)
+            .is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
+        if ours {
+            // Nothing is left to tell when this fails: the next start finds a stale path.
+            let _ = self.dir.remove_file(&self.name);
+        }
+    }
+}
+
+/// Sets the mode, owner and group of what has just been bound, and not of what a link leads to that
+/// somebody has put in its place.
+fn own(path: &OwnedPath, options: &SocketOptions) -> anyhow::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(&path.dir, &path.name, flags, Mode::empty())?;
+    if options.owner.is_some() || options.group.is_some() {
+        let user = options.owner.as_ref().map(identity::user).transpose()?;
+        let user = user.map(|user| Uid::from_raw(user.uid.as_raw()));
+        let group = options.group.as_ref().map(identity::group).transpose()?;
+        let group = group.map(|group| Gid::from_raw(group.as_raw()));
+        rustix::fs::chownat(&made, "", user, group, AtFlags::EMPTY_PATH)
+            .context("cannot set owner and group")?;
+    }
+    if let Some(mode) = options.mode {
+        let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set mode {mode:04o}"))?;
+    }
+    Ok(())
+}
+
+/// Unlinks a socket nobody listens on: what a killed host leaves behind. Anything else that stands
+/// in the way is left alone, and the error says what it is.
+fn remove_stale(dir: &Dir, name: &OsStr, path: &Path) -> anyhow::Result<()> {
+    let found = match dir.symlink_metadata(name) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        bail!("something that is not a socket is there already; remove it or choose another path");
+    }
+    // Not blocking: the queue of a live one may be full.
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Ok(()) => bail!("another process listens there"),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => bail!("another process listens there"),
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => dir
+            .remove_file(name)
+            .context("cannot remove the stale socket"),
+        Err(e) => Err(e).context("a socket is there already, and it cannot be told if it is live"),
+    }
+}
