@@ -6,6 +6,7 @@ pub mod args;
 pub mod dirs;
 pub mod env;
 pub mod guest;
+pub mod stderr;
 pub mod stdio;
 
 mod descriptors;

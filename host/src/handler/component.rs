@@ -20,7 +20,8 @@ use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::Style;
 use crate::preopen::dirs::{Dirs, FILES, guard_open_at};
 use crate::preopen::env::{self, Facts, Variables};
-use crate::preopen::stdio::{Connected, Log};
+use crate::preopen::stderr::Log;
+use crate::preopen::stdio::Connected;
 use crate::shutdown::Drain;
 
 /// What a component has to export to be served.

@@ -15,7 +15,6 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 
 use crate::connection::{Shutdown, Stream};
 use crate::meter::Meter;
-use crate::output::Lines;
 
 /// Bytes that are read at once, whatever the guest asks for; and that are taken to be written
 /// while the client is slow to read.
@@ -306,80 +305,6 @@ impl OutputStream for Out {
     async fn write_ready(&mut self) -> StreamResult<usize> {
         poll_fn(|cx| self.0.poll_unsent(cx)).await;
         self.0.told()?;
-        Ok(CHUNK)
-    }
-}
-
-/// A component's stderr: the log of its connection.
-#[derive(Clone, Debug)]
-pub struct Log(Arc<Mutex<Lines>>);
-
-impl Log {
-    /// One that says `lines`.
-    pub fn new(lines: Lines) -> Self {
-        Self(Arc::new(Mutex::new(lines)))
-    }
-
-    fn say(&self, bytes: &[u8]) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(bytes);
-    }
-}
-
-impl IsTerminal for Log {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for Log {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-}
-
-impl AsyncWrite for Log {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        from: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.say(from);
-        Poll::Ready(Ok(from.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for Log {
-    async fn ready(&mut self) {}
-}
-
-#[wasmtime_wasi::async_trait]
-impl OutputStream for Log {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.say(&bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
         Ok(CHUNK)
     }
 }
