@@ -3,11 +3,11 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use nix::sys::signal::Signal;
 use rustix::process::{Resource, prlimit};
@@ -232,7 +232,7 @@ fn a_wrong_trigger_file_ends_with_100_and_a_wrong_command_line_too() {
 
 /// A host that systemd's own tool starts at the first connection, with a socket named `web`, and the
 /// address of that.
-fn activated(file: &std::path::Path) -> (Child, impl Sized, String) {
+fn activated(file: &std::path::Path) -> Activated {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
@@ -247,8 +247,26 @@ fn activated(file: &std::path::Path) -> (Child, impl Sized, String) {
         .expect("systemd-socket-activate of the Debian package systemd is installed");
     let mut said = BufReader::new(activate.stderr.take().unwrap()).lines();
     while !said.next().unwrap().unwrap().contains("Listening on") {}
-    // It goes on talking, and dies when nobody listens.
-    (activate, said, address)
+    Activated {
+        child: activate,
+        _said: said,
+        address,
+    }
+}
+
+/// Ended with the test, however that ends.
+struct Activated {
+    child: Child,
+    /// It goes on talking, and dies when nobody listens.
+    _said: Lines<BufReader<ChildStderr>>,
+    address: String,
+}
+
+impl Drop for Activated {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]
@@ -257,15 +275,13 @@ fn sockets_of_systemd_serve_by_their_name() {
     let file = dir.path().join("triggers.toml");
     let triggers = "[trigger.echo]\nlisten = \"fd:web\"\nwasm = \"{guest:echo}\"\n";
     fs::write(&file, support::with_paths(triggers, dir.path())).unwrap();
-    let (mut activate, _said, address) = activated(&file);
-    assert_eq!(Client::to(&address).ask(b"hi"), b"hi");
+    let mut host = activated(&file);
+    assert_eq!(Client::to(&host.address).ask(b"hi"), b"hi");
     let mut ready = String::new();
-    BufReader::new(activate.stdout.take().unwrap())
+    BufReader::new(host.child.stdout.take().unwrap())
         .read_line(&mut ready)
         .unwrap();
-    assert_eq!(ready, format!("listening echo {address}\n"));
-    activate.kill().unwrap();
-    activate.wait().unwrap();
+    assert_eq!(ready, format!("listening echo {}\n", host.address));
 }
 
 #[test]
@@ -280,12 +296,10 @@ fn what_a_trigger_says_of_its_socket_holds_for_an_inherited_one_too() {
         socket = { keepalive = true }
     "#;
     fs::write(&file, triggers).unwrap();
-    let (mut activate, _said, address) = activated(&file);
+    let host = activated(&file);
     // The connection that started the host was there before the host was.
-    Client::to(&address).ask(b"");
-    assert_eq!(Client::to(&address).ask(b""), b"1 1");
-    activate.kill().unwrap();
-    activate.wait().unwrap();
+    Client::to(&host.address).ask(b"");
+    assert_eq!(Client::to(&host.address).ask(b""), b"1 1");
 }
 
 #[test]
