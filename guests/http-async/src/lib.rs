@@ -59,7 +59,9 @@ type Trailers = FutureReader<Result<Option<Fields>, ErrorCode>>;
 fn environment() -> String {
     let mut variables: Vec<_> = env::vars().collect();
     variables.sort();
-    let lines = variables.iter().map(|(name, value)| format!("{name}={value}\n"));
+    let lines = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}\n"));
     lines.collect()
 }
 

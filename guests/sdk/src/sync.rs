@@ -281,7 +281,7 @@ macro_rules! handler {
                 }
             }
 
-            $crate::bindings::sync::export_service!(Handler with_types_in $crate::bindings::sync);
+    $crate::bindings::sync::export_service!(Handler with_types_in $crate::bindings::sync);
         };
     };
 }

@@ -165,5 +165,8 @@ impl fmt::Debug for Writer {
 }
 
 fn closed() -> io::Error {
-    io::Error::new(ErrorKind::BrokenPipe, "this end of the connection is closed")
+    io::Error::new(
+        ErrorKind::BrokenPipe,
+        "this end of the connection is closed",
+    )
 }
