@@ -15,7 +15,7 @@ use crate::handler::Handler;
 use crate::limits::Permits;
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::plan::{Access, Dir, GuestJob, GuestLimits};
+use crate::plan::{Access, Dir, GuestJob, GuestLimits, Network};
 use crate::shutdown::Shutdown;
 use crate::wasm::Wasm;
 
@@ -69,6 +69,8 @@ impl Attempt {
             args,
             env,
             dirs,
+            network: Network::default(),
+            config: Vec::new(),
             limits: LIMITS,
         };
         let handler = Handler::guest(&"try".into(), &job, &wasm, &engine)
