@@ -3,6 +3,7 @@
 
 mod http;
 mod imports;
+mod settings;
 mod sockets;
 
 use std::fmt::{Debug, Display};
@@ -44,6 +45,8 @@ fn main() {
                 kept = Kept::default();
                 println!("drop: GOT all");
             }
+            ["config"] => report(&line, settings::all()),
+            ["config", name] => report(&line, settings::one(name)),
             ["imports"] => imports::try_all(),
             _ => println!("{line}: no such command"),
         }
