@@ -76,7 +76,7 @@ pub fn try_all() {
                 .expect("it is ready")
                 .expect("it is taken once")
         });
-        say("wasi:http/outgoing-handler.handle", answer);
+        say("wasi:http/types.future-incoming-response.get", answer);
     }
 }
 

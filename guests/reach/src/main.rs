@@ -10,6 +10,7 @@ use std::fmt::{Debug, Display};
 use std::io::{self, BufRead};
 
 use sockets::Kept;
+use wasip2::random::random::get_random_bytes;
 
 fn main() {
     let mut kept = Kept::default();
@@ -47,6 +48,10 @@ fn main() {
             }
             ["config"] => report(&line, settings::all()),
             ["config", name] => report(&line, settings::one(name)),
+            ["random", length] => {
+                let bytes = get_random_bytes(length.parse().unwrap_or_default());
+                report::<_, ()>(&line, Ok(bytes.len()));
+            }
             ["imports"] => imports::try_all(),
             _ => println!("{line}: no such command"),
         }
