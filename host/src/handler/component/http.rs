@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -102,13 +102,22 @@ impl Entry {
             id,
             meter: &meter,
         };
+        let gone = Notify::new();
         let both = async {
-            let talk = talk(wire.clone(), client, ask, drain);
+            let enough = async {
+                tokio::select! {
+                    () = drain.begun() => {}
+                    () = gone.notified() => {}
+                }
+            };
+            let talk = talk(wire.clone(), client, ask, enough);
             let work = async {
-                match self {
+                let failure = match self {
                     Self::Request(pre) => served.each(pre, asked).await,
                     Self::Connection(pre) => served.all(pre, asked).await,
-                }
+                };
+                gone.notify_one();
+                failure
             };
             let (talked, worked) = tokio::join!(talk, work);
             worked.unwrap_or(talked)
@@ -128,8 +137,14 @@ impl Entry {
     }
 }
 
-/// Speaks HTTP with a client until either has had enough, and asks for an answer to each request.
-async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: &Drain) -> Outcome {
+/// Speaks HTTP with a client, and asks for an answer to each request, until the client has had enough
+/// or the host has: the request at hand is answered then, and is the last.
+async fn talk(
+    wire: Connected,
+    client: Client,
+    ask: mpsc::Sender<Asked>,
+    enough: impl Future<Output = ()>,
+) -> Outcome {
     let service = service_fn(move |request| {
         let (ask, request) = (ask.clone(), client.request(request));
         async move {
@@ -160,7 +175,7 @@ async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: 
     let ended = tokio::select! {
         biased;
         ended = talk.as_mut() => ended,
-        () = drain.begun() => {
+        () = enough => {
             talk.as_mut().graceful_shutdown();
             talk.await
         }
