@@ -66,6 +66,7 @@ struct Served<'a> {
     variables: [&'a Variables; 2],
     id: u64,
     meter: &'a Arc<Meter>,
+    wire: &'a Connected,
 }
 
 impl Entry {
@@ -101,6 +102,7 @@ impl Entry {
             variables: [&facts.variables, &remote],
             id,
             meter: &meter,
+            wire: &wire,
         };
         let gone = Notify::new();
         let both = async {
@@ -131,6 +133,7 @@ impl Entry {
             outcome = both => outcome,
             outcome = watch(time, &meter, drain) => outcome,
         };
+        // The socket is closed before the place is given back.
         drop(wire);
         drop(permits);
         outcome
@@ -246,7 +249,8 @@ impl Served<'_> {
             Ok(0)
         };
         let ended = meter.run(call).await;
-        outcome(ended, false, store.data_mut().budget().overrun())
+        let overrun = store.data_mut().budget().overrun();
+        outcome(ended, self.wire.hangup(), overrun)
     }
 
     /// Serves all requests with one fresh instance, which is made for the first.
@@ -296,7 +300,8 @@ impl Served<'_> {
             store.run_concurrent(serve).await?
         };
         let ended = self.meter.run(call).await;
-        failed(outcome(ended, false, store.data_mut().budget().overrun()))
+        let overrun = store.data_mut().budget().overrun();
+        failed(outcome(ended, self.wire.hangup(), overrun))
     }
 }
 
