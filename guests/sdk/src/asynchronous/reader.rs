@@ -25,10 +25,12 @@ pub struct Reader {
 
 enum State {
     Idle(Source),
-    Busy(Pin<Box<dyn Future<Output = (Source, io::Result<Vec<u8>>)>>>),
+    Busy(Receiving),
     /// Only for as long as one state makes way for the next.
     Between,
 }
+
+type Receiving = Pin<Box<dyn Future<Output = (Source, io::Result<Vec<u8>>)>>>;
 
 struct Source {
     stream: StreamReader<u8>,
