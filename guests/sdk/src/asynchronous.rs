@@ -102,7 +102,7 @@ impl Connection {
     }
 
     /// Both directions at once, for those who read while they write. See [`into_split`](Self::into_split) for tasks of their own.
-    pub fn split(&mut self) -> (&mut Reader, &mut Writer) {
+    pub fn halves(&mut self) -> (&mut Reader, &mut Writer) {
         (&mut self.reader, &mut self.writer)
     }
 
