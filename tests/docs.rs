@@ -63,6 +63,8 @@ const COMMANDS: &[(&str, How)] = &[
     ),
     // The host.
     ("portcullis run demo.toml", How::Serve("demo.toml")),
+    ("portcullis run greet.toml", How::Serve("greet.toml")),
+    ("portcullis run typed.toml", How::Serve("typed.toml")),
     ("portcullis run hello.toml", How::Serve("hello.toml")),
     ("portcullis run jobs.toml", How::Serve("jobs.toml")),
     ("portcullis run echo.toml", How::Serve("echo.toml")),
@@ -81,6 +83,8 @@ const COMMANDS: &[(&str, How)] = &[
     ("nc -N 127.0.0.1 7103 < /dev/null", How::Run),
     ("nc -N 127.0.0.1 7104 < /dev/null", How::Run),
     ("cat note.txt", How::Run),
+    ("echo Ada | nc -N 127.0.0.1 7105", How::Run),
+    ("printf 'Ada\\nGrace\\n' | nc -N 127.0.0.1 7106", How::Run),
     ("echo Ada | nc -N 127.0.0.1 7201", How::Run),
     ("echo 'Hello, World!' | nc -N 127.0.0.1 7301", How::Run),
     (
@@ -91,9 +95,19 @@ const COMMANDS: &[(&str, How)] = &[
     ("echo hi | nc -N 127.0.0.1 7401", How::Run),
     ("echo hi | nc -N -U web.sock", How::Run),
     // Guests.
-    ("cargo new --quiet greet", How::Run),
+    ("cargo component new greet", How::Run),
+    ("cargo component new --lib typed", How::Run),
+    ("cargo new --quiet socket", How::Run),
     ("cd greet", How::Run),
-    ("cargo component build --quiet --release", How::Run),
+    ("cd typed", How::Run),
+    ("cd socket", How::Run),
+    ("cd ..", How::Run),
+    ("rm -r wit src/bindings.rs", How::Run),
+    (
+        "cargo add --quiet portcullis-guest --path ../guests/sdk",
+        How::Run,
+    ),
+    ("cargo component build --release", How::Run),
     (
         "cargo build --quiet --release --target wasm32-wasip2",
         How::Run,
@@ -111,7 +125,7 @@ const COMMANDS: &[(&str, How)] = &[
         How::Run,
     ),
     (
-        "echo Ada | portcullis try target/wasm32-wasip1/release/greet.wasm",
+        "echo Ada | portcullis try target/wasm32-wasip1/release/socket.wasm",
         How::Run,
     ),
     (
