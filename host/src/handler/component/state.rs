@@ -21,6 +21,10 @@ use crate::preopen::wire::Connected;
 /// Random bytes of one call, which nothing can interrupt.
 const RANDOM: u64 = 1 << 20;
 
+/// Handles of the component model that an instance may hold at once, in all its tables: those of its
+/// streams, futures and tasks, each of which takes memory of the host, and what it lends to a call.
+const HANDLES: usize = 4096;
+
 /// What every instance of one component gets.
 pub struct Gift {
     pub engine: Engine,
@@ -81,13 +85,15 @@ impl Gift {
         self.dirs.give(&mut context);
         let mut table = ResourceTable::new();
         table.set_max_capacity(self.handles);
-        self.engine.store(State {
+        let mut store = self.engine.store(State {
             context,
             http: WasiHttpCtx::new(),
             outbound: Outbound,
             table,
             budget: Budget::new(&self.limits, meter.clone()),
-        })
+        });
+        store.set_max_component_handles(HANDLES);
+        store
     }
 }
 
