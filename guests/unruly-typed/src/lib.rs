@@ -95,6 +95,16 @@ impl exports::portcullis::bridge::handler::Guest for Unruly {
                 eprintln!("check: {:?}", output.check_write());
                 eprintln!("write: {:?}", output.blocking_write_and_flush(b"late"));
             }
+            // Says that it is done, and reads on.
+            "finish" => {
+                connection.shutdown(Direction::Send);
+                let input = connection.input();
+                let mut received = 0;
+                while let Ok(bytes) = input.blocking_read(64 * 1024) {
+                    received += bytes.len();
+                }
+                eprintln!("received {received} bytes");
+            }
             // Receives no more, and answers nevertheless.
             "deaf" => {
                 connection.shutdown(Direction::Receive);
