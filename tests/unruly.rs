@@ -159,11 +159,13 @@ fn a_guest_that_takes_more_than_it_may_is_stopped() {
     assert_eq!(reason(&host, "handles"), "resource table has no free keys");
     assert_eq!(
         reason(&host, "beyond"),
-        "wrote more than check-write allowed"
+        "too much data is being copied between the host and the guest: fuel allocated for hostcalls \
+         has been exhausted"
     );
     assert_eq!(
         reason(&host, "unasked"),
-        "wrote more than check-write allowed"
+        "too much data is being copied between the host and the guest: fuel allocated for hostcalls \
+         has been exhausted"
     );
     assert_eq!(reason(&host, "orphan"), "resource has children");
     assert_eq!(said(&host, "beyond"), [""; 0]);
