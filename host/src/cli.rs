@@ -35,6 +35,8 @@ pub enum Command {
     Try(Try),
     /// Say what a guest is and what it wants, with a trigger to begin with
     Inspect(Inspect),
+    /// Compile guests ahead, so that `run` finds them compiled
+    Compile(Compile),
 }
 
 /// Where the triggers are.
@@ -65,6 +67,14 @@ pub struct Try {
 pub struct Inspect {
     /// A module or component
     pub guest: PathBuf,
+}
+
+/// Which guests.
+#[derive(Args, Debug)]
+pub struct Compile {
+    /// A module or component, or a trigger file or a folder of them, for all of their guests
+    #[arg(required = true, value_name = "GUEST|TRIGGERS")]
+    pub paths: Vec<PathBuf>,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -7,6 +7,7 @@
 //! uses only those below it in this list.
 
 pub mod cli;
+pub mod precompile;
 pub mod attempt;
 pub mod inspect;
 pub mod serve;
@@ -25,6 +26,7 @@ pub mod connection;
 pub mod limits;
 pub mod meter;
 pub mod wasm;
+pub mod crew;
 pub mod plan;
 pub mod trigger;
 pub mod outcome;
