@@ -1,0 +1,29 @@
+"""Echo in Python, in the typed world: the host calls `handle` with the connection. componentize-py makes the module `wit_world` from
+wit/bridge.wit."""
+
+from componentize_py_types import Err
+from wit_world import exports
+from wit_world.imports.connection import Connection
+from wit_world.imports.streams import OutputStream, StreamError_Closed
+
+
+class Handler(exports.Handler):
+    def handle(self, connection: Connection) -> None:
+        with connection.input() as received, connection.output() as sent:
+            try:
+                while True:
+                    send(sent, received.blocking_read(64 * 1024))
+            except Err as error:
+                # The client has ended its direction; anything else is a failure.
+                if not isinstance(error.value, StreamError_Closed):
+                    raise
+
+
+def send(stream: OutputStream, data: bytes) -> None:
+    """Writes all of it, as the stream has room."""
+    while data:
+        with stream.subscribe() as writable:
+            writable.block()
+        room = stream.check_write()
+        stream.write(data[:room])
+        data = data[room:]
