@@ -82,6 +82,7 @@ fn wasmtime_is_used_in_the_rooms_that_run_guests_only() {
         "preopen",
         "handler.rs",
         "handler/module.rs",
+        "handler/component",
         "handler/component.rs",
     ];
     for (_, path, text) in files() {

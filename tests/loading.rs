@@ -155,7 +155,7 @@ fn a_file_that_is_cut_short_is_refused() {
             let why = match (name, part) {
                 ("echo", 8) => "it exports no memory",
                 (_, 8) => "it exports nothing that can serve a connection",
-                _ => "it does not compile: ",
+                _ => "it is not well formed: ",
             };
             refused(&whole[..part], "", why);
         }
@@ -170,7 +170,8 @@ fn a_component_that_exports_nothing_that_can_be_served_is_refused_with_what_it_e
     refused(
         &Component::new().finish(),
         "",
-        "wanted is wasi:cli/run@0.2.x, and it exports nothing",
+        "wasi:cli/run@0.2.x, wasi:cli/run@0.3.x, wasi:http/incoming-handler@0.2.x, \
+         wasi:http/handler@0.3.x; it exports nothing",
     );
     let mut types = ComponentTypeSection::new();
     types
@@ -180,7 +181,7 @@ fn a_component_that_exports_nothing_that_can_be_served_is_refused_with_what_it_e
     exports.export("byte", ComponentExportKind::Type, 0, None);
     let mut component = Component::new();
     component.section(&types).section(&exports);
-    refused(&component.finish(), "", "and it exports byte");
+    refused(&component.finish(), "", "; it exports byte");
 }
 
 #[test]

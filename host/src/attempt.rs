@@ -17,6 +17,7 @@ use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::plan::{Access, Dir, GuestJob, GuestLimits};
 use crate::shutdown::Shutdown;
+use crate::wasm::Wasm;
 
 /// A person at a terminal thinks for longer than a client does.
 const LIMITS: GuestLimits = GuestLimits {
@@ -59,9 +60,10 @@ impl Attempt {
                 access: Access::ReadOnly,
             })
             .collect();
-        let only = std::iter::once((guest.as_path(), LIMITS.memory));
-        let engine = Engine::new(Pool::new(1, only))?;
         let path = guest.display().to_string();
+        let wasm = Wasm::read(&guest).with_context(|| format!("cannot load {path}"))?;
+        let only = std::iter::once((&wasm, LIMITS.memory));
+        let engine = Engine::new(Pool::new(1, 0, only))?;
         let job = GuestJob {
             path: guest,
             args,
@@ -69,7 +71,7 @@ impl Attempt {
             dirs,
             limits: LIMITS,
         };
-        let handler = Handler::guest(&"try".into(), &job, &engine)
+        let handler = Handler::guest(&"try".into(), &job, &wasm, &engine)
             .with_context(|| format!("cannot load {path}"))?;
         Ok(Loaded(handler))
     }

@@ -19,6 +19,9 @@ const OWN_DESCRIPTORS: u64 = 128;
 /// Mappings the host needs beside those of its instances.
 const OWN_MAPPINGS: u64 = 2_000;
 
+/// Instances beside one for each connection, at most.
+const SPARE: u64 = 1_000;
+
 /// Mappings of one instance: two for its stack, made at start, and up to four while it lives.
 const MAPPINGS: u64 = 6;
 
@@ -29,6 +32,8 @@ pub struct Capacity {
     pub connections: NonZeroU32,
     /// Of these, how many may be instances of guests.
     pub instances: u32,
+    /// Instances that fit beside these, for HTTP requests that are served at once on one connection.
+    pub spare: u32,
     /// Descriptors left for the files that guests open in their directories.
     pub files: u32,
 }
@@ -86,6 +91,7 @@ impl Capacity {
             ),
         };
         let instances = guests.min(connections);
+        let spare = (slots - instances.min(slots)).min(SPARE);
         let files = descriptors.saturating_sub(connections);
         if dirs && files < u64::from(FILES) {
             bail!(
@@ -99,6 +105,7 @@ impl Capacity {
             connections: connections
                 .context("the limits of this machine leave room for no connection")?,
             instances: u32::try_from(instances).unwrap_or(u32::MAX),
+            spare: u32::try_from(spare).unwrap_or(u32::MAX),
             // More than the semaphore that counts them can hold is as good as no limit.
             files: u32::try_from(files).unwrap_or(u32::MAX).min(1 << 28),
         })

@@ -2,20 +2,20 @@
 //! stores whose instances are held to their memory and their time on the processor.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use tokio::sync::Semaphore;
-use wasmparser::{Parser, Payload};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use wasmtime::component::Component;
 use wasmtime::{
-    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
-    UpdateDeadline,
+    Config, Enabled, InstanceAllocationStrategy, Module, PoolingAllocationConfig, ResourceLimiter,
+    Store, UpdateDeadline,
 };
 
 use crate::meter::Meter;
 use crate::plan::GuestLimits;
+use crate::wasm::{Wasm, World};
 
 /// How often a running guest is looked at: the grain of its time limit and of its turns.
 const TICK: Duration = Duration::from_millis(10);
@@ -37,44 +37,47 @@ const TABLE: usize = 200_000;
 const TABLES: u32 = 16;
 const CORE_INSTANCES: u32 = 32;
 
-/// How many instances there may be, and how large.
+/// How many instances there may be, and of what kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool {
-    /// Instances at once.
+    /// Instances at once: one for each connection.
     pub instances: u32,
+    /// Instances beside these, for HTTP requests that are served at once on one connection.
+    pub spare: u32,
     /// Bytes of linear memory of the largest one.
     pub memory: u64,
     /// Tables of the one that has most. Each is memory that stays once it was used, so there are no
     /// more than are needed.
     pub tables: u32,
+    /// Whether any speaks WASI 0.3. Every instance of a host that has one pays a little for it.
+    pub concurrent: bool,
 }
 
 impl Pool {
-    /// Room for as many `instances` of these guests, each with its limit of memory.
-    pub fn new<'a>(instances: u32, guests: impl Iterator<Item = (&'a Path, u64)>) -> Self {
+    /// Room for as many `instances` of these guests, each with its limit of memory, and for what is
+    /// `spare` where it can be of use.
+    pub fn new<'a>(
+        instances: u32,
+        spare: u32,
+        guests: impl Iterator<Item = (&'a Wasm, u64)>,
+    ) -> Self {
         let mut pool = Self {
             instances,
+            spare: 0,
             memory: 0,
             tables: 1,
+            concurrent: false,
         };
-        for (path, memory) in guests {
+        for (wasm, memory) in guests {
             pool.memory = pool.memory.max(memory);
-            // One that cannot be read is told of when it is loaded.
-            let tables = std::fs::read(path).map_or(0, |wasm| tables(&wasm));
-            pool.tables = pool.tables.max(tables).min(TABLES);
+            pool.tables = pool.tables.max(wasm.tables).min(TABLES);
+            pool.concurrent |= wasm.is_concurrent();
+            if World::of(&wasm.exports).is_ok_and(|world| world == World::Http2) {
+                pool.spare = spare;
+            }
         }
         pool
     }
-}
-
-/// How many tables a guest defines, over all its modules.
-fn tables(wasm: &[u8]) -> u32 {
-    let parsed = Parser::new(0).parse_all(wasm).map_while(Result::ok);
-    let tables = parsed.map(|payload| match payload {
-        Payload::TableSection(tables) => tables.count(),
-        _ => 0,
-    });
-    tables.fold(0, u32::saturating_add)
 }
 
 /// Compiles guests and runs their instances.
@@ -83,6 +86,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     /// How many guests may compute for long at once.
     passes: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -115,7 +119,38 @@ impl Engine {
         Ok(Self {
             wasmtime: engine,
             passes: Arc::new(Semaphore::new((processors - 1).max(1))),
+            spare: Arc::new(Semaphore::new(pool.spare as usize)),
         })
+    }
+
+    /// Compiles a core module.
+    ///
+    /// # Errors
+    /// When it is not valid, or uses what this host does not offer.
+    pub fn module(&self, wasm: &Wasm) -> anyhow::Result<Module> {
+        let module = Module::new(&self.wasmtime, &wasm.bytes);
+        module
+            .map_err(anyhow::Error::from)
+            .context("it does not compile")
+    }
+
+    /// Compiles a component.
+    ///
+    /// # Errors
+    /// When it is not valid, or uses what this host does not offer.
+    pub fn component(&self, wasm: &Wasm) -> anyhow::Result<Component> {
+        let component = Component::new(&self.wasmtime, &wasm.bytes);
+        component
+            .map_err(anyhow::Error::from)
+            .context("it does not compile")
+    }
+
+    /// Waits for room for one more instance than there are connections.
+    ///
+    /// # Errors
+    /// Never: the semaphore is not closed.
+    pub async fn spare(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.spare.acquire().await
     }
 
     /// wasmtime's own.
@@ -152,6 +187,7 @@ impl Engine {
 }
 
 fn config(pool: Pool) -> Config {
+    let instances = pool.instances.saturating_add(pool.spare);
     let mut slots = PoolingAllocationConfig::new();
     // One memory for each instance, and no spare ones: a slot that was used once keeps its mappings,
     // threads prefer slots of their own, so in time every slot is used, and `capacity` has counted
@@ -161,12 +197,12 @@ fn config(pool: Pool) -> Config {
         .max_tables_per_component(pool.tables)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_tables_per_module(pool.tables)
-        .total_core_instances(pool.instances.saturating_mul(CORE_INSTANCES))
-        .total_component_instances(pool.instances)
-        .total_memories(pool.instances)
-        .total_tables(pool.instances.saturating_mul(pool.tables))
-        .total_stacks(pool.instances)
-        .total_gc_heaps(pool.instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .total_component_instances(instances)
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(pool.tables))
+        .total_stacks(instances)
+        .total_gc_heaps(instances)
         .max_memory_size(usize::try_from(pool.memory).unwrap_or(usize::MAX))
         .table_elements(TABLE)
         .linear_memory_keep_resident(KEEP_MEMORY)
@@ -182,7 +218,8 @@ fn config(pool: Pool) -> Config {
         .async_stack_size(STACK)
         .max_wasm_stack(GUEST_STACK)
         .epoch_interruption(true)
-        .concurrency_support(false);
+        .concurrency_support(pool.concurrent)
+        .wasm_component_model_async(pool.concurrent);
     config
 }
 
@@ -191,23 +228,15 @@ fn config(pool: Pool) -> Config {
 ///
 /// # Errors
 /// When a memory of it starts out larger than all it may have.
-pub fn begins_within(wasm: &[u8], limits: &GuestLimits) -> anyhow::Result<()> {
-    // What is not well formed is told by the compiler.
-    for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
-        let Payload::MemorySection(memories) = payload else {
-            continue;
-        };
-        for memory in memories.into_iter().map_while(Result::ok) {
-            let page = 1u64.checked_shl(memory.page_size_log2.unwrap_or(16));
-            let initial = memory.initial.saturating_mul(page.unwrap_or(u64::MAX));
-            let words = |bytes| bytesize::ByteSize(bytes).display().iec();
-            ensure!(
-                initial <= limits.memory,
-                "it starts with {} of memory, and limits.memory is {}",
-                words(initial),
-                words(limits.memory)
-            );
-        }
+pub fn begins_within(wasm: &Wasm, limits: &GuestLimits) -> anyhow::Result<()> {
+    let words = |bytes| bytesize::ByteSize(bytes).display().iec();
+    for initial in &wasm.memories {
+        ensure!(
+            *initial <= limits.memory,
+            "it starts with {} of memory, and limits.memory is {}",
+            words(*initial),
+            words(limits.memory)
+        );
     }
     Ok(())
 }

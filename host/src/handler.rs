@@ -7,11 +7,9 @@ pub mod module;
 mod watch;
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::connection::{Connection, Local};
 use crate::engine::Engine;
@@ -21,6 +19,7 @@ use crate::preopen::Style;
 use crate::preopen::env::{self, Facts};
 use crate::shutdown::Drain;
 use crate::spawner;
+use crate::wasm::{Guests, Kind, Wasm};
 use component::Component;
 use exec::Exec;
 use module::Module;
@@ -52,35 +51,6 @@ pub enum Serving {
     HandOver(Exec),
 }
 
-/// The two kinds of wasm file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A core module.
-    Module,
-    /// A component.
-    Component,
-}
-
-impl Kind {
-    /// Tells them apart by their first bytes.
-    ///
-    /// # Errors
-    /// When it is neither.
-    pub fn of(wasm: &[u8]) -> anyhow::Result<Self> {
-        match wasm.get(..8) {
-            Some(b"\0asm\x01\0\0\0") => Ok(Self::Module),
-            Some(b"\0asm\x0d\0\x01\0") => Ok(Self::Component),
-            Some([b'\0', b'a', b's', b'm', ..]) => {
-                bail!("it is of a version of WebAssembly that this host does not know")
-            }
-            _ if wasm.starts_with(b"(module") || wasm.starts_with(b"(component") => {
-                bail!("it is WebAssembly text; make it binary first, with `wasm-tools parse`")
-            }
-            _ => bail!("it is not a wasm file: it does not begin with \\0asm"),
-        }
-    }
-}
-
 impl Serving {
     /// Whether it takes processes.
     pub fn is_native(&self) -> bool {
@@ -94,7 +64,7 @@ impl Serving {
                 Style::Socket => "module, socket style",
                 Style::Stdio => "module, stdio style",
             },
-            Self::Accept(Handler::Component(_), _) => "component, wasi:cli/run",
+            Self::Accept(Handler::Component(component), _) => component.world().describe(),
             Self::Accept(Handler::Exec(_), _) => "native, one process a connection",
             Self::HandOver(_) => "native, the job accepts",
         }
@@ -108,6 +78,7 @@ impl Handler {
     /// When nothing can serve; the error says what was attempted.
     pub fn load(
         trigger: &Trigger,
+        guests: &Guests,
         engine: &Engine,
         spawner: &spawner::Handle,
     ) -> anyhow::Result<Loaded> {
@@ -129,7 +100,9 @@ impl Handler {
                 admission,
                 fallback,
             } => {
-                let loaded = Self::guest(&trigger.name, guest, engine).with_context(|| {
+                let wasm = guests.get(&guest.path);
+                let loaded = wasm.and_then(|wasm| Self::guest(&trigger.name, guest, wasm, engine));
+                let loaded = loaded.with_context(|| {
                     format!(
                         "trigger `{}`: cannot load {}",
                         trigger.name,
@@ -154,12 +127,16 @@ impl Handler {
     /// Loads a guest.
     ///
     /// # Errors
-    /// When it cannot be read or served.
-    pub fn guest(trigger: &Arc<str>, job: &GuestJob, engine: &Engine) -> anyhow::Result<Self> {
-        let wasm = read(&job.path)?;
-        Ok(match Kind::of(&wasm)? {
-            Kind::Module => Self::Module(Module::load(engine, &wasm, trigger, job)?),
-            Kind::Component => Self::Component(Component::load(engine, &wasm, trigger, job)?),
+    /// When it cannot be served.
+    pub fn guest(
+        trigger: &Arc<str>,
+        job: &GuestJob,
+        wasm: &Wasm,
+        engine: &Engine,
+    ) -> anyhow::Result<Self> {
+        Ok(match wasm.kind {
+            Kind::Module => Self::Module(Module::load(engine, wasm, trigger, job)?),
+            Kind::Component => Self::Component(Component::load(engine, wasm, trigger, job)?),
         })
     }
 
@@ -215,14 +192,6 @@ async fn native(exec: &Exec, connection: Connection, facts: &Facts, drain: &Drai
     };
     drop(permits);
     outcome
-}
-
-/// Reads a guest.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The arguments of a guest, its own name first.

@@ -1,126 +1,60 @@
 //! What a wasm file is and what it wants, read from the file alone: nothing is compiled and nothing
 //! runs.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use anyhow::Context as _;
-use wasmparser::{Encoding, Parser, Payload};
+use crate::wasm::{Kind, Wasm, World};
 
 /// What a trigger gives a guest that it says nothing about, in bytes of memory.
 const DEFAULT: u64 = 64 << 20;
 
 /// What a file turned out to be.
-#[derive(Debug, Default)]
-pub struct Profile {
-    component: bool,
-    /// What it imports, by the module or interface it comes from.
-    imports: BTreeMap<String, Vec<String>>,
-    exports: Vec<String>,
-    /// Bytes of memory it starts with.
-    memory: u64,
-}
+#[derive(Debug)]
+pub struct Profile(Wasm);
 
 impl Profile {
-    /// Reads `wasm`.
-    ///
-    /// # Errors
-    /// When it is no well-formed wasm file.
-    pub fn of(wasm: &[u8]) -> anyhow::Result<Self> {
-        let mut profile = Self::default();
-        // Only the outermost module or component says what the host has to give.
-        let mut depth = 0;
-        for payload in Parser::new(0).parse_all(wasm) {
-            match payload.context("it is not well formed")? {
-                Payload::Version { encoding, .. } => {
-                    if depth == 0 {
-                        profile.component = encoding == Encoding::Component;
-                    }
-                    depth += 1;
-                }
-                Payload::End(_) => depth -= 1,
-                Payload::ImportSection(imports) if depth == 1 => {
-                    for import in imports.into_imports() {
-                        let import = import?;
-                        profile.import(import.module, import.name);
-                    }
-                }
-                Payload::ExportSection(exports) if depth == 1 => {
-                    for export in exports {
-                        profile.exports.push(export?.name.to_owned());
-                    }
-                }
-                Payload::MemorySection(memories) => {
-                    for memory in memories {
-                        let memory = memory?;
-                        let page = 1u64 << memory.page_size_log2.unwrap_or(16);
-                        let bytes = memory.initial.saturating_mul(page);
-                        profile.memory = profile.memory.saturating_add(bytes);
-                    }
-                }
-                Payload::ComponentImportSection(imports) if depth == 1 => {
-                    for import in imports {
-                        profile.import(import?.name.name, "");
-                    }
-                }
-                Payload::ComponentExportSection(exports) if depth == 1 => {
-                    for export in exports {
-                        profile.exports.push(export?.name.name.to_owned());
-                    }
-                }
-                _ => {}
+    /// That of `wasm`.
+    pub fn of(wasm: Wasm) -> Self {
+        Self(wasm)
+    }
+
+    /// Bytes of memory it starts with.
+    fn memory(&self) -> u64 {
+        self.0
+            .memories
+            .iter()
+            .fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
+
+    fn style(&self) -> String {
+        match self.0.kind {
+            Kind::Component => match World::of(&self.0.exports) {
+                Ok(world) => style(world).to_owned(),
+                Err(error) => format!("none that this host serves: {error}"),
+            },
+            Kind::Module if !self.0.exports.iter().any(|e| e == "_start") => {
+                "none that this host serves: it exports no _start".to_owned()
             }
-        }
-        Ok(profile)
-    }
-
-    fn import(&mut self, from: &str, name: &str) {
-        let names = self.imports.entry(from.to_owned()).or_default();
-        if !name.is_empty() {
-            names.push(name.to_owned());
-        }
-    }
-
-    fn imports(&self, from: &str, name: &str) -> bool {
-        self.imports.iter().any(|(module, names)| {
-            module.starts_with(from) && (name.is_empty() || names.iter().any(|n| n == name))
-        })
-    }
-
-    fn preview1(&self, name: &str) -> bool {
-        self.imports("wasi_snapshot_preview1", name)
-    }
-
-    fn style(&self) -> &'static str {
-        match (
-            self.component,
-            self.exports
-                .iter()
-                .any(|e| e.starts_with("wasi:cli/run@0.2")),
-        ) {
-            (true, true) => "stdio: its stdin and stdout are the connection (wasi:cli/run)",
-            (true, false) => "none that this host serves: it does not export wasi:cli/run",
-            (false, _) if !self.exports.iter().any(|e| e == "_start") => {
-                "none that this host serves: it exports no _start"
-            }
-            (false, _) if self.preview1("sock_accept") => {
+            Kind::Module if self.0.takes_preview1("sock_accept") => {
                 "socket: it accepts its connection from the listener at fd 3 (UPSTART_FDS)"
+                    .to_owned()
             }
-            (false, _) => "stdio: its stdin and stdout are the connection",
+            Kind::Module => "stdio: its stdin and stdout are the connection".to_owned(),
         }
     }
 
     /// What it may want that a trigger does not give by itself.
     fn wants(&self) -> Vec<&'static str> {
+        let wasm = &self.0;
         let mut wants = Vec::new();
-        if self.preview1("path_open") || self.imports("wasi:filesystem/preopens", "") {
+        if wasm.takes_preview1("path_open") || wasm.takes("wasi:filesystem/preopens") {
             wants.push("may open files: give it folders with `dirs`");
         }
-        if self.preview1("environ_get") || self.imports("wasi:cli/environment", "") {
+        if wasm.takes_preview1("environ_get") || wasm.takes("wasi:cli/environment") {
             wants.push("may read variables: give it some with `env`");
         }
-        if self.imports("wasi:sockets/", "") {
+        if wasm.takes("wasi:sockets/") {
             wants.push("names network interfaces: what it calls there is refused");
         }
         wants
@@ -129,10 +63,9 @@ impl Profile {
     /// The report for the file at `path`.
     pub fn report(&self, path: &Path) -> impl fmt::Display {
         let mut out = String::new();
-        let kind = if self.component {
-            "component"
-        } else {
-            "core module"
+        let kind = match self.0.kind {
+            Kind::Component => "component",
+            Kind::Module => "core module",
         };
         // Writing to a String cannot fail.
         let _ = self.write(&mut out, path, kind);
@@ -142,8 +75,8 @@ impl Profile {
     fn write(&self, out: &mut String, path: &Path, kind: &str) -> fmt::Result {
         writeln!(out, "{}: {kind}", path.display())?;
         writeln!(out, "  style    {}", self.style())?;
-        writeln!(out, "  memory   {} KiB to begin with", self.memory >> 10)?;
-        for (from, names) in &self.imports {
+        writeln!(out, "  memory   {} KiB to begin with", self.memory() >> 10)?;
+        for (from, names) in &self.0.imports {
             writeln!(
                 out,
                 "  imports  {} {}",
@@ -151,7 +84,7 @@ impl Profile {
                 printable(names)
             )?;
         }
-        writeln!(out, "  exports  {}", printable(&self.exports))?;
+        writeln!(out, "  exports  {}", printable(&self.0.exports))?;
         for want in self.wants() {
             writeln!(out, "  wants    {want}")?;
         }
@@ -176,14 +109,28 @@ impl Profile {
             "wasm = {}",
             toml::Value::from(path.display().to_string())
         )?;
-        if self.memory > DEFAULT {
+        if self.memory() > DEFAULT {
             writeln!(
                 out,
                 "limits = {{ memory = \"{}MiB\" }}",
-                (self.memory >> 20) * 2
+                (self.memory() >> 20) * 2
             )?;
         }
         Ok(())
+    }
+}
+
+/// How a component of this world finds its connections.
+fn style(world: World) -> &'static str {
+    match world {
+        World::Handler => "typed: it is handed its connection (portcullis:bridge/handler)",
+        World::AsyncHandler => {
+            "typed: it is handed its connection (portcullis:bridge/async-handler)"
+        }
+        World::Run2 => "stdio: its stdin and stdout are the connection (wasi:cli/run)",
+        World::Run3 => "stdio: its stdin and stdout are the connection (wasi:cli/run 0.3)",
+        World::Http2 => "HTTP: an instance for each request (wasi:http/incoming-handler)",
+        World::Http3 => "HTTP: an instance for each connection (wasi:http/handler)",
     }
 }
 

@@ -24,6 +24,7 @@ pub mod identity;
 pub mod connection;
 pub mod limits;
 pub mod meter;
+pub mod wasm;
 pub mod plan;
 pub mod trigger;
 pub mod outcome;

@@ -13,7 +13,7 @@ use portcullis::attempt::Attempt;
 use portcullis::capacity::Capacity;
 use portcullis::cli::{Cli, Command};
 use portcullis::engine::{Engine, Pool};
-use portcullis::handler::{self, Handler, Kind, Loaded};
+use portcullis::handler::{Handler, Loaded};
 use portcullis::inspect::Profile;
 use portcullis::limits::HostLimit;
 use portcullis::listener::{Bound, Inherited};
@@ -22,6 +22,7 @@ use portcullis::plan::{Job, Plan, Trigger, describe};
 use portcullis::serve::Service;
 use portcullis::shutdown::{Drained, Shutdown, Signals};
 use portcullis::spawner::{self, Spawner};
+use portcullis::wasm::{Guests, Wasm};
 use portcullis::{cli, log};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
@@ -86,15 +87,19 @@ fn plan(path: &Path) -> Result<Plan, Failure> {
 }
 
 /// The engine for a plan, with room for as many instances as there may be.
-fn engine(plan: &Plan, instances: u32) -> Result<Engine, Failure> {
+fn engine(plan: &Plan, guests: &Guests, instances: u32, spare: u32) -> Result<Engine, Failure> {
     let guests = plan
         .triggers
         .iter()
         .filter_map(|trigger| match &trigger.job {
-            Job::Guest { guest, .. } => Some((guest.path.as_path(), guest.limits.memory)),
+            // One that cannot be read is told of when it is loaded.
+            Job::Guest { guest, .. } => {
+                let wasm = guests.get(&guest.path).ok()?;
+                Some((&**wasm, guest.limits.memory))
+            }
             Job::Native(_) => None,
         });
-    Engine::new(Pool::new(instances, guests)).map_err(Failure::Refused)
+    Engine::new(Pool::new(instances, spare, guests)).map_err(Failure::Refused)
 }
 
 fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
@@ -149,8 +154,9 @@ fn load(
     capacity: Capacity,
     spawner: &spawner::Handle,
 ) -> Result<Vec<Loaded>, Failure> {
-    let engine = engine(plan, capacity.instances)?;
-    let load = |trigger| Handler::load(trigger, &engine, spawner).map_err(Failure::Asked);
+    let guests = Guests::of(plan);
+    let engine = engine(plan, &guests, capacity.instances, capacity.spare)?;
+    let load = |trigger| Handler::load(trigger, &guests, &engine, spawner).map_err(Failure::Asked);
     plan.triggers.iter().map(load).collect()
 }
 
@@ -268,11 +274,12 @@ fn check(path: &Path) -> Result<(), Failure> {
     let runtime = runtime()?;
     let _inside = runtime.enter();
     let spawner = connect(spawner)?;
-    let engine = engine(&plan, 1)?;
+    let guests = Guests::of(&plan);
+    let engine = engine(&plan, &guests, 1, 0)?;
     let mut report = describe::host(&plan).to_string();
     let mut errors = Vec::new();
     for trigger in &plan.triggers {
-        let serves = match Handler::load(trigger, &engine, &spawner) {
+        let serves = match Handler::load(trigger, &guests, &engine, &spawner) {
             Ok(Loaded {
                 serving,
                 fallback: None,
@@ -332,12 +339,9 @@ fn attempt(cli: &Cli, guest: &cli::Try) -> Result<(), Failure> {
 }
 
 fn inspect(path: &Path) -> Result<(), Failure> {
-    let profile = handler::read(path).and_then(|wasm| {
-        Kind::of(&wasm)?;
-        Profile::of(&wasm)
-    });
-    let profile = profile.with_context(|| format!("cannot inspect {}", path.display()));
-    print(&profile.map_err(Failure::Asked)?.report(path).to_string())
+    let wasm = Wasm::read(path).with_context(|| format!("cannot inspect {}", path.display()));
+    let profile = wasm.map(Profile::of).map_err(Failure::Asked)?;
+    print(&profile.report(path).to_string())
 }
 
 fn print(report: &str) -> Result<(), Failure> {

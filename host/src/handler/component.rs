@@ -1,70 +1,43 @@
-//! Components that export `wasi:cli/run`: their stdin and stdout are the connection. All of WASI
-//! 0.2 is linked, since toolchains import much that a program never calls; what a trigger does not
-//! give is refused when it is called.
+//! Components. What one exports decides how it finds its connections: as bytes, by our typed world or
+//! as stdin and stdout, or as HTTP requests. All of WASI is linked, since toolchains import much that a
+//! program never calls; what a trigger does not give is refused when it is called.
+
+mod bytes;
+mod http;
+mod state;
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use wasmtime::Store;
-use wasmtime::component::{Linker, ResourceTable};
-use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use anyhow::Context as _;
+use wasmtime::component::Linker;
+use wasmtime_wasi::I32Exit;
 
 use super::NotStarted;
-use super::watch::{Time, watch};
 use crate::connection::{Connection, Local};
-use crate::engine::{Budget, Engine, Metered, Overrun, begins_within};
+use crate::engine::{Engine, Overrun, begins_within};
 use crate::outcome::Outcome;
-use crate::output::{Channel, Lines};
-use crate::plan::{GuestJob, GuestLimits};
-use crate::preopen::Style;
-use crate::preopen::dirs::{Dirs, FILES, guard_open_at};
-use crate::preopen::env::{self, Facts, Variables};
-use crate::preopen::stderr::Log;
-use crate::preopen::stdio::Connected;
+use crate::plan::GuestJob;
+use crate::preopen::dirs::{Dirs, FILES};
+use crate::preopen::env::Facts;
+use crate::preopen::{Style, bridge, dirs};
 use crate::shutdown::Drain;
+use crate::wasm::{Wasm, World};
+use state::{Gift, State};
 
-/// What a component has to export to be served.
-const RUN: &str = "wasi:cli/run@0.2";
-
-/// What one instance may hold: streams, pollables, and files, each of which is a descriptor of the
-/// host.
-const HANDLES: usize = FILES as usize;
-
-/// Random bytes of one call, which nothing can interrupt.
-const RANDOM: u64 = 1 << 20;
+/// Handles of an instance that can hold no descriptor of the host.
+const HANDLES: usize = 1024;
 
 /// A loaded component.
 pub struct Component {
-    engine: Engine,
-    pre: CommandPre<State>,
-    trigger: Arc<str>,
-    args: Vec<String>,
-    env: Variables,
-    dirs: Dirs,
-    limits: GuestLimits,
+    world: World,
+    entry: Entry,
+    gift: Gift,
 }
 
-/// One instance.
-struct State {
-    context: WasiCtx,
-    table: ResourceTable,
-    budget: Budget,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.context,
-            table: &mut self.table,
-        }
-    }
-}
-
-impl Metered for State {
-    fn budget(&mut self) -> &mut Budget {
-        &mut self.budget
-    }
+/// Where its instances are entered.
+enum Entry {
+    Bytes(bytes::Entry),
+    Http(http::Entry),
 }
 
 impl Component {
@@ -75,147 +48,104 @@ impl Component {
     /// starts out larger than its memory limit; or when a directory cannot be opened.
     pub fn load(
         engine: &Engine,
-        wasm: &[u8],
+        wasm: &Wasm,
         trigger: &Arc<str>,
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
         begins_within(wasm, &job.limits)?;
-        let component = wasmtime::component::Component::new(engine.wasmtime(), wasm)
-            .map_err(anyhow::Error::from)
-            .context("it does not compile")?;
-        let exports = exports(engine, &component);
-        if !exports.iter().any(|export| export.starts_with(RUN)) {
-            bail!(
-                "it exports nothing that can serve a connection: wanted is {RUN}.x, and it exports \
-                 {}",
-                if exports.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    exports.join(", ")
-                }
-            );
-        }
-        let mut linker = Linker::new(engine.wasmtime());
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-            .and_then(|()| guard_open_at(&mut linker))
-            .map_err(anyhow::Error::from)?;
-        let pre = linker
-            .instantiate_pre(&component)
-            .and_then(CommandPre::new)
-            .map_err(anyhow::Error::from)
-            .context("it imports what this host lacks")?;
-        Ok(Self {
+        let world = World::of(&wasm.exports)?;
+        let component = engine.component(wasm)?;
+        let linker = linker(engine, wasm.is_concurrent()).map_err(anyhow::Error::from)?;
+        let pre = linker.instantiate_pre(&component);
+        let entry = pre.and_then(|pre| {
+            Ok(match world {
+                World::Handler => Entry::Bytes(bytes::Entry::handler(pre)?),
+                World::AsyncHandler => Entry::Bytes(bytes::Entry::async_handler(pre)?),
+                World::Run2 => Entry::Bytes(bytes::Entry::run2(pre)?),
+                World::Run3 => Entry::Bytes(bytes::Entry::run3(pre)?),
+                World::Http2 => Entry::Http(http::Entry::request(pre)?),
+                World::Http3 => Entry::Http(http::Entry::connection(pre)?),
+            })
+        });
+        let entry = entry.map_err(anyhow::Error::from);
+        let entry = entry.context("it imports what this host lacks")?;
+        let dirs = Dirs::open(&job.dirs)?;
+        let gift = Gift {
             engine: engine.clone(),
-            pre,
             trigger: trigger.clone(),
             args: super::args(job),
             env: job.env.clone(),
-            dirs: Dirs::open(&job.dirs)?,
+            handles: if dirs.files() == 0 {
+                HANDLES
+            } else {
+                FILES as usize
+            },
+            dirs,
             limits: job.limits,
-        })
+        };
+        Ok(Self { world, entry, gift })
+    }
+
+    /// How it takes its connections.
+    pub fn world(&self) -> World {
+        self.world
     }
 
     /// Descriptors of the host that each of its instances may open.
     pub fn files(&self) -> u32 {
-        self.dirs.files()
+        self.gift.dirs.files()
     }
 
     /// What its instances are told when their connections arrive at `local`.
     pub fn facts(&self, local: &Local) -> Facts {
-        Facts::new(&self.trigger, &self.env, Style::Stdio, local)
+        Facts::new(&self.gift.trigger, &self.gift.env, Style::Stdio, local)
     }
 
-    /// Serves one connection with one fresh instance.
+    /// Serves one connection with a fresh instance, or a fresh one for each of its requests.
     pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
-        let remote = env::remote(&connection);
-        let Connection {
-            id,
-            stream,
-            meter,
-            permits,
-            ..
-        } = connection;
-        let wire = Connected::new(stream, meter.clone());
-        let mut context = WasiCtxBuilder::new();
-        context
-            .args(&self.args)
-            .envs(&facts.variables)
-            .envs(&remote)
-            .stdin(wire.clone())
-            .stdout(wire.clone())
-            .stderr(Log::new(Lines::new(
-                self.trigger.clone(),
-                id,
-                Channel::Stderr,
-            )))
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .max_random_size(RANDOM);
-        let mut context = context.build();
-        self.dirs.give(&mut context);
-        let budget = Budget::new(&self.limits, meter.clone());
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
-        let mut store = self.engine.store(State {
-            context,
-            table,
-            budget,
-        });
-        let time = Time {
-            deadline: Some(self.limits.deadline),
-            idle: Some(self.limits.idle),
-        };
-        let ended = tokio::select! {
-            biased;
-            ended = meter.run(wire.sending(self.call(&mut store, &wire))) => Ok(ended),
-            outcome = watch(time, &meter, drain) => Err(outcome),
-        };
-        let outcome = match ended {
-            Ok(ended) => outcome(ended, &wire, store.data_mut()),
-            Err(outcome) => outcome,
-        };
-        drop(store);
-        drop(wire);
-        drop(permits);
-        outcome
-    }
-
-    async fn call(&self, store: &mut Store<State>, wire: &Connected) -> wasmtime::Result<i32> {
-        let command = self.pre.instantiate_async(&mut *store).await;
-        let command = command.map_err(|error| error.context(NotStarted))?;
-        let ended = match command.wasi_cli_run().call_run(&mut *store).await {
-            Ok(Ok(())) => Ok(0),
-            Ok(Err(())) => Ok(1),
-            Err(error) => match error.downcast_ref::<I32Exit>() {
-                Some(I32Exit(status)) => Ok(*status),
-                None => Err(error),
-            },
-        };
-        wire.finish().await;
-        ended
+        match &self.entry {
+            Entry::Bytes(entry) => entry.run(&self.gift, connection, facts, drain).await,
+            Entry::Http(entry) => entry.run(&self.gift, connection, facts, drain).await,
+        }
     }
 }
 
-/// What the end of the program means.
-fn outcome(ended: wasmtime::Result<i32>, wire: &Connected, state: &mut State) -> Outcome {
+/// All that a component may import.
+fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    bridge::add_to_linker(&mut linker)?;
+    dirs::guard_open_at(&mut linker)?;
+    if concurrent {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        bridge::streams::add_to_linker(&mut linker)?;
+        dirs::guard_open_at_3(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+/// What the end of an instance means: the status it ended with, or why it did not come to that.
+fn outcome(ended: wasmtime::Result<i32>, hangup: bool, overrun: Option<Overrun>) -> Outcome {
+    let ended = ended.or_else(|error| match error.downcast_ref::<I32Exit>() {
+        Some(I32Exit(status)) => Ok(*status),
+        None => Err(error),
+    });
     let failure = match ended {
         Ok(0) => return Outcome::Done,
         Ok(status) => Outcome::Exit(status),
         Err(error) => super::trap(&error),
     };
-    match state.budget.overrun() {
+    match overrun {
         Some(Overrun::Cpu) => Outcome::Cpu,
         Some(Overrun::Memory) => Outcome::Memory,
-        None if wire.hangup() => Outcome::Hangup,
+        None if hangup => Outcome::Hangup,
         None => failure,
     }
 }
 
-/// The names of what a component exports.
-fn exports(engine: &Engine, component: &wasmtime::component::Component) -> Vec<String> {
-    let all = component.component_type();
-    all.exports(engine.wasmtime())
-        .map(|(name, _)| name.to_owned())
-        .collect()
+/// Marks what kept an instance from coming to run.
+fn not_started(error: wasmtime::Error) -> wasmtime::Error {
+    error.context(NotStarted)
 }

@@ -17,8 +17,9 @@ use crate::preopen::args::Strings;
 use crate::preopen::dirs::Dirs;
 use crate::preopen::env::{self, Facts, Variables};
 use crate::preopen::guest::{Finish, Given, Guest};
-use crate::preopen::{MODULE, Style, add_to_linker};
+use crate::preopen::{Style, add_to_linker};
 use crate::shutdown::Drain;
+use crate::wasm::{PREVIEW1, Wasm};
 
 /// A loaded module: compiled, its imports resolved, its directories open.
 pub struct Module {
@@ -41,15 +42,13 @@ impl Module {
     /// than its memory limit; or when a directory cannot be opened.
     pub fn load(
         engine: &Engine,
-        wasm: &[u8],
+        wasm: &Wasm,
         trigger: &Arc<str>,
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
         begins_within(wasm, &job.limits)?;
-        let module = wasmtime::Module::new(engine.wasmtime(), wasm)
-            .map_err(anyhow::Error::from)
-            .context("it does not compile")?;
-        let style = style(&module);
+        let module = engine.module(wasm)?;
+        let style = style(wasm);
         let start = program(&module)?;
         let mut linker = Linker::new(engine.wasmtime());
         add_to_linker(&mut linker).map_err(anyhow::Error::from)?;
@@ -152,11 +151,12 @@ fn outcome(ended: wasmtime::Result<()>, guest: &mut Guest) -> Outcome {
 }
 
 /// How the module wants its connection: one that can accept, does.
-fn style(module: &wasmtime::Module) -> Style {
-    let accepts = module
-        .imports()
-        .any(|import| import.module() == MODULE && import.name() == "sock_accept");
-    if accepts { Style::Socket } else { Style::Stdio }
+fn style(wasm: &Wasm) -> Style {
+    if wasm.takes_preview1("sock_accept") {
+        Style::Socket
+    } else {
+        Style::Stdio
+    }
 }
 
 /// Where the program starts.
@@ -181,7 +181,7 @@ fn program(module: &wasmtime::Module) -> anyhow::Result<ModuleExport> {
 fn missing(module: &wasmtime::Module, first: wasmtime::Error) -> anyhow::Error {
     let lacking: Vec<String> = module
         .imports()
-        .filter(|import| import.module() != MODULE)
+        .filter(|import| import.module() != PREVIEW1)
         .map(|import| format!("{}.{}", import.module(), import.name()))
         .collect();
     if lacking.is_empty() {

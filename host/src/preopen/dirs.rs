@@ -3,10 +3,13 @@
 
 use anyhow::{Context as _, bail};
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemView as _};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, OpenFlags,
     PathFlags,
+};
+use wasmtime_wasi::p3::bindings::filesystem::types::{
+    self as types3, HostDescriptorWithStore as _,
 };
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView};
 
@@ -15,6 +18,9 @@ use crate::plan::{Access, Dir};
 /// The interface of WASI 0.2 that opens files, as wasmtime-wasi defines it; a component may import an
 /// older or a newer patch of it.
 const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
+
+/// Its like of WASI 0.3.
+const FILESYSTEM_3: &str = "wasi:filesystem/types@0.3.0";
 
 /// What one guest may have open at once. Each file is a descriptor of the host, too, and no guest
 /// may take those that the other connections need.
@@ -113,6 +119,48 @@ pub fn guard_open_at<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime:
                     return Ok((Err(ErrorCode::Unsupported),));
                 }
                 match files.open_at(dir, path_flags, path, open, flags).await {
+                    Ok(opened) => Ok((Ok(opened),)),
+                    Err(error) => Ok((Err(error.downcast()?),)),
+                }
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The same for components of WASI 0.3.
+///
+/// # Errors
+/// When WASI's own functions are not defined in `linker`.
+pub fn guard_open_at_3<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    type Arguments = (
+        Resource<Descriptor>,
+        types3::PathFlags,
+        String,
+        types3::OpenFlags,
+        types3::DescriptorFlags,
+    );
+    linker.allow_shadowing(true);
+    linker.instance(FILESYSTEM_3)?.func_wrap_concurrent(
+        "[method]descriptor.open-at",
+        |store, (dir, path_flags, path, open, flags): Arguments| {
+            Box::pin(async move {
+                let store = &store.with_getter::<WasiFilesystem>(T::filesystem);
+                let same = Resource::new_borrow(dir.rep());
+                let found = WasiFilesystem::stat_at(store, same, path_flags, path.clone()).await;
+                let special = found.is_ok_and(|found| {
+                    !matches!(
+                        found.type_,
+                        types3::DescriptorType::RegularFile
+                            | types3::DescriptorType::Directory
+                            | types3::DescriptorType::SymbolicLink
+                    )
+                });
+                if special {
+                    return Ok((Err(types3::ErrorCode::Unsupported),));
+                }
+                match WasiFilesystem::open_at(store, dir, path_flags, path, open, flags).await {
                     Ok(opened) => Ok((Ok(opened),)),
                     Err(error) => Ok((Err(error.downcast()?),)),
                 }

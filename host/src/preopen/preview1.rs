@@ -23,9 +23,7 @@ use super::poll::since_epoch;
 use super::socket::Take;
 use crate::connection::Shutdown;
 use crate::output::Channel;
-
-/// What a module imports preview 1 from.
-pub const MODULE: &str = "wasi_snapshot_preview1";
+use crate::wasm::PREVIEW1;
 
 /// The descriptor a listener is found at, in every convention there is.
 const LISTENER: i32 = 3;
@@ -40,14 +38,14 @@ const RANDOM: usize = 4096;
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasi_snapshot_preview1::add_to_linker(linker, |guest: &mut Guest| guest)?;
     linker.allow_shadowing(true);
-    linker.func_wrap(MODULE, "fd_prestat_get", prestat)?;
-    linker.func_wrap_async(MODULE, "sock_recv", |caller, arguments| {
+    linker.func_wrap(PREVIEW1, "fd_prestat_get", prestat)?;
+    linker.func_wrap_async(PREVIEW1, "sock_recv", |caller, arguments| {
         Box::new(receive(caller, arguments))
     })?;
-    linker.func_wrap_async(MODULE, "sock_send", |caller, arguments| {
+    linker.func_wrap_async(PREVIEW1, "sock_send", |caller, arguments| {
         Box::new(send(caller, arguments))
     })?;
-    linker.func_wrap_async(MODULE, "random_get", |caller, arguments| {
+    linker.func_wrap_async(PREVIEW1, "random_get", |caller, arguments| {
         Box::new(random(caller, arguments))
     })?;
     linker.allow_shadowing(false);

@@ -1,5 +1,6 @@
-//! The connection as a component's stdin and stdout. The stock streams of wasmtime-wasi start a
-//! task each and copy through a channel; these read and write the socket where they are called.
+//! The connection as a component reads and writes it: as stdin and stdout, and as the streams of the
+//! typed world. The stock streams of wasmtime-wasi start a task each and copy through a channel;
+//! these read and write the socket where they are called.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,7 +21,7 @@ use crate::meter::Meter;
 /// while the client is slow to read.
 const CHUNK: usize = 64 * 1024;
 
-/// The connection of one component instance, shared by all its handles of stdin and stdout.
+/// The connection of one component instance, shared by all its handles of it.
 #[derive(Clone, Debug)]
 pub struct Connected(Arc<Shared>);
 
@@ -38,6 +39,18 @@ struct Wire {
     unsent: Bytes,
     /// Why what was taken could not be sent: told by the next call that writes.
     write_error: Option<io::Error>,
+    /// Whether the guest wants to read no more.
+    deaf: bool,
+    sending: Sending,
+}
+
+/// The direction to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Open,
+    /// The guest has written all: it ends when that is sent.
+    Ending,
+    Ended,
 }
 
 impl Connected {
@@ -47,6 +60,8 @@ impl Connected {
             stream,
             unsent: Bytes::new(),
             write_error: None,
+            deaf: false,
+            sending: Sending::Open,
         });
         Self(Arc::new(Shared {
             wire,
@@ -62,12 +77,38 @@ impl Connected {
 
     /// Waits until what the guest has written is sent; then the client is told that it is all.
     pub async fn finish(&self) {
+        self.end(Shutdown::Write);
         poll_fn(|cx| self.poll_unsent(cx)).await;
-        let wire = self.wire();
-        if wire.write_error.is_none() {
-            // A client that has gone needs no telling.
-            let _ = wire.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends one direction or both; what was written before is sent first.
+    pub fn end(&self, how: Shutdown) {
+        let mut wire = self.wire();
+        if how != Shutdown::Write && !wire.deaf {
+            wire.deaf = true;
+            // A client that has gone needs no telling, here and below.
+            let _ = wire.stream.shutdown(Shutdown::Read);
         }
+        if how != Shutdown::Read && wire.sending == Sending::Open {
+            wire.sending = Sending::Ending;
+        }
+        drop(wire);
+        let _ = self.poll_unsent(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Waits until a read would not wait.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = self.wire();
+        if wire.deaf {
+            return Poll::Ready(Ok(()));
+        }
+        wire.stream.poll_readable(cx).map_ok(drop)
+    }
+
+    /// Waits until a write would not wait.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx));
+        self.wire().stream.poll_writable(cx)
     }
 
     /// Runs `work`, and sends what the guest has written whenever it waits, for whatever it waits:
@@ -88,8 +129,13 @@ impl Connected {
         self.0.wire.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(&self, error: io::Error) -> StreamError {
+    /// Notes that the client has gone.
+    fn lost(&self) {
         self.0.hangup.store(true, Relaxed);
+    }
+
+    fn failed(&self, error: io::Error) -> StreamError {
+        self.lost();
         // A reset is not told as closed: to a reader that would be the end of input, and a client that
         // broke off is not one that has finished.
         match error.kind() {
@@ -100,6 +146,9 @@ impl Connected {
 
     fn poll_read(&self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<Bytes>> {
         let mut wire = self.wire();
+        if wire.deaf {
+            return Poll::Ready(Ok(Bytes::new()));
+        }
         let mut buffer = BytesMut::zeroed(size.min(CHUNK));
         let mut into = ReadBuf::new(&mut buffer);
         let polled = Pin::new(&mut wire.stream).poll_read(cx, &mut into);
@@ -118,6 +167,8 @@ impl Connected {
             stream,
             unsent,
             write_error,
+            sending,
+            ..
         } = &mut *wire;
         while !unsent.is_empty() {
             match ready!(Pin::new(&mut *stream).poll_write(cx, unsent)) {
@@ -126,19 +177,28 @@ impl Connected {
                     unsent.advance(count);
                 }
                 Err(error) => {
-                    self.0.hangup.store(true, Relaxed);
+                    self.lost();
                     unsent.clear();
                     *write_error = Some(error);
+                    *sending = Sending::Ended;
                 }
             }
+        }
+        if *sending == Sending::Ending {
+            *sending = Sending::Ended;
+            let _ = stream.shutdown(Shutdown::Write);
         }
         Poll::Ready(())
     }
 
-    /// The error of what was written before, once.
+    /// The error of what was written before, once; after it, and after the end, that no more is sent.
     fn told(&self) -> StreamResult<()> {
-        let error = self.wire().write_error.take();
-        error.map_or(Ok(()), |error| Err(self.failed(error)))
+        let mut wire = self.wire();
+        match (wire.write_error.take(), wire.sending) {
+            (Some(error), _) => Err(self.failed(error)),
+            (None, Sending::Open) => Ok(()),
+            (None, Sending::Ending | Sending::Ended) => Err(StreamError::Closed),
+        }
     }
 }
 
@@ -174,9 +234,16 @@ impl AsyncRead for Connected {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let mut wire = self.wire();
+        if wire.deaf {
+            return Poll::Ready(Ok(()));
+        }
         let before = into.filled().len();
-        let polled = Pin::new(&mut self.wire().stream).poll_read(cx, into);
+        let polled = Pin::new(&mut wire.stream).poll_read(cx, into);
         self.0.meter.received(into.filled().len() - before);
+        if let Poll::Ready(Err(_)) = polled {
+            self.lost();
+        }
         polled
     }
 }
@@ -188,9 +255,15 @@ impl AsyncWrite for Connected {
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_unsent(cx));
-        let polled = Pin::new(&mut self.wire().stream).poll_write(cx, from);
-        if let Poll::Ready(Ok(count)) = polled {
-            self.0.meter.sent(count);
+        let mut wire = self.wire();
+        if wire.sending != Sending::Open {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let polled = Pin::new(&mut wire.stream).poll_write(cx, from);
+        match polled {
+            Poll::Ready(Ok(count)) => self.0.meter.sent(count),
+            Poll::Ready(Err(_)) => self.lost(),
+            Poll::Pending => {}
         }
         polled
     }
@@ -200,19 +273,19 @@ impl AsyncWrite for Connected {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_unsent(cx));
-        Pin::new(&mut self.wire().stream).poll_shutdown(cx)
+        self.end(Shutdown::Write);
+        self.poll_unsent(cx).map(Ok)
     }
 }
 
-/// One handle of stdin.
+/// One handle of what comes from the client.
 struct Input(Connected);
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Input {
     async fn ready(&mut self) {
         // An error is ready, too: the read that follows tells it.
-        let _ = poll_fn(|cx| self.0.wire().stream.poll_readable(cx)).await;
+        let _ = poll_fn(|cx| self.0.poll_readable(cx)).await;
     }
 }
 
@@ -245,18 +318,14 @@ impl InputStream for Input {
     }
 }
 
-/// One handle of stdout.
+/// One handle of what goes to the client.
 struct Out(Connected);
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Out {
     async fn ready(&mut self) {
         // An error is ready, too: the write that follows tells it.
-        let _ = poll_fn(|cx| {
-            ready!(self.0.poll_unsent(cx));
-            self.0.wire().stream.poll_writable(cx)
-        })
-        .await;
+        let _ = poll_fn(|cx| self.0.poll_writable(cx)).await;
     }
 }
 

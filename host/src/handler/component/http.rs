@@ -1,0 +1,290 @@
+//! Components that are given HTTP requests. The host speaks HTTP/1.1 with keep-alive and HTTP/2 with
+//! prior knowledge; a component of WASI 0.2 gets a fresh instance for each request, one of 0.3 a fresh
+//! instance for each connection, which serves its requests side by side. Everything of a connection
+//! runs in its one task and ends with it.
+
+mod executor;
+mod request;
+mod response;
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use wasmtime::component::{Accessor, InstancePre};
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p3::{self, bindings::ServicePre};
+
+use super::bytes::finish;
+use super::state::{Gift, State, Stdio};
+use super::{not_started, outcome};
+use crate::connection::Connection;
+use crate::engine::Metered as _;
+use crate::handler::watch::{Time, watch};
+use crate::meter::Meter;
+use crate::outcome::Outcome;
+use crate::preopen::env::{self, Facts, Variables};
+use crate::preopen::wire::Connected;
+use crate::shutdown::Drain;
+use executor::Executor;
+use request::{Client, Request};
+
+/// Requests of one connection that are served at once; an HTTP/2 client is told so.
+const REQUESTS: u32 = 16;
+
+/// Bytes of the head of a request.
+const HEAD: usize = 64 * 1024;
+
+/// How long a client may take to send the head of a request.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where an instance is entered.
+pub enum Entry {
+    /// For one request.
+    Request(ProxyPre<State>),
+    /// For all requests of a connection.
+    Connection(ServicePre<State>),
+}
+
+/// A request, and where its answer goes.
+struct Asked {
+    request: Request,
+    answer: response::Given,
+}
+
+/// What one connection's instances have in common.
+struct Served<'a> {
+    gift: &'a Gift,
+    variables: [&'a Variables; 2],
+    id: u64,
+    meter: &'a Arc<Meter>,
+}
+
+impl Entry {
+    pub fn request(pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        ProxyPre::new(pre).map(Self::Request)
+    }
+
+    pub fn connection(pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        ServicePre::new(pre).map(Self::Connection)
+    }
+
+    /// Serves all requests of one connection.
+    pub async fn run(
+        &self,
+        gift: &Gift,
+        connection: Connection,
+        facts: &Facts,
+        drain: &Drain,
+    ) -> Outcome {
+        let remote = env::remote(&connection);
+        let client = Client::of(&connection);
+        let Connection {
+            id,
+            stream,
+            meter,
+            permits,
+            ..
+        } = connection;
+        let wire = Connected::new(stream, meter.clone());
+        let (ask, asked) = mpsc::channel(1);
+        let served = Served {
+            gift,
+            variables: [&facts.variables, &remote],
+            id,
+            meter: &meter,
+        };
+        let both = async {
+            let talk = talk(wire.clone(), client, ask, drain);
+            let work = async {
+                match self {
+                    Self::Request(pre) => served.each(pre, asked).await,
+                    Self::Connection(pre) => served.all(pre, asked).await,
+                }
+            };
+            let (talked, worked) = tokio::join!(talk, work);
+            worked.unwrap_or(talked)
+        };
+        let time = Time {
+            deadline: Some(gift.limits.deadline),
+            idle: Some(gift.limits.idle),
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = both => outcome,
+            outcome = watch(time, &meter, drain) => outcome,
+        };
+        drop(wire);
+        drop(permits);
+        outcome
+    }
+}
+
+/// Speaks HTTP with a client until either has had enough, and asks for an answer to each request.
+async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: &Drain) -> Outcome {
+    let service = service_fn(move |request| {
+        let (ask, request) = (ask.clone(), client.request(request));
+        async move {
+            let request = match request {
+                Ok(request) => request,
+                Err(status) => return Ok(response::refusal(status)),
+            };
+            let (answer, answered) = oneshot::channel();
+            // Refused when the instance of this connection has gone: the answer is, too.
+            let _ = ask.send(Asked { request, answer }).await;
+            drop(ask);
+            response::sent(answered).await
+        }
+    });
+    let mut builder = Builder::new(Executor::default());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(HEAD)
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(REQUESTS)
+        .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX));
+    let mut talk = pin!(builder.serve_connection(TokioIo::new(wire.clone()), service));
+    let ended = tokio::select! {
+        biased;
+        ended = talk.as_mut() => ended,
+        () = drain.begun() => {
+            talk.as_mut().graceful_shutdown();
+            talk.await
+        }
+    };
+    match ended {
+        Err(error) if timed_out(&*error) => Outcome::Idle,
+        Err(_) if wire.hangup() => Outcome::Hangup,
+        // Of a client that speaks no HTTP as well: it was told what can be told.
+        Ok(()) | Err(_) => Outcome::Done,
+    }
+}
+
+fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    let hyper = error.downcast_ref::<hyper::Error>();
+    hyper.is_some_and(hyper::Error::is_timeout)
+}
+
+impl Served<'_> {
+    /// Serves each request with an instance of its own. Gives the first failure.
+    async fn each(
+        &self,
+        pre: &ProxyPre<State>,
+        mut asked: mpsc::Receiver<Asked>,
+    ) -> Option<Outcome> {
+        // One instance has its place in the pool by being this connection's; more take what is spare.
+        let own = Semaphore::new(1);
+        let mut running = FuturesUnordered::new();
+        let mut failure = None;
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = running.next(), if !running.is_empty() => {
+                    failure = failure.or(failed(ended));
+                }
+                Some(asked) = asked.recv(), if running.len() < REQUESTS as usize => {
+                    running.push(async {
+                        let place = tokio::select! {
+                            biased;
+                            place = own.acquire() => place,
+                            place = self.gift.engine.spare() => place,
+                        };
+                        let ended = self.one(pre, asked).await;
+                        drop(place);
+                        ended
+                    });
+                }
+                else => return failure,
+            }
+        }
+    }
+
+    /// Serves one request with one fresh instance.
+    async fn one(&self, pre: &ProxyPre<State>, asked: Asked) -> Outcome {
+        let meter = Arc::new(Meter::new(Instant::now()));
+        let mut store = self.gift.store(self.variables, Stdio::Log, self.id, &meter);
+        let call = async {
+            let proxy = pre.instantiate_async(&mut store).await;
+            let proxy = proxy.map_err(not_started)?;
+            let mut http = store.data_mut().http();
+            let request = http.new_incoming_request(Scheme::Http, asked.request)?;
+            let answer = asked.answer;
+            let out = http.new_response_outparam_from_callback(move |given| {
+                // A client that has gone needs no answer.
+                let _ = answer.send(given.ok());
+            })?;
+            let handler = proxy.wasi_http_incoming_handler();
+            handler.call_handle(&mut store, request, out).await?;
+            Ok(0)
+        };
+        let ended = meter.run(call).await;
+        outcome(ended, false, store.data_mut().budget().overrun())
+    }
+
+    /// Serves all requests with one fresh instance, which is made for the first.
+    async fn all(
+        &self,
+        pre: &ServicePre<State>,
+        mut asked: mpsc::Receiver<Asked>,
+    ) -> Option<Outcome> {
+        let first = asked.recv().await?;
+        let mut store = self
+            .gift
+            .store(self.variables, Stdio::Log, self.id, self.meter);
+        let call = async {
+            let service = pre.instantiate_async(&mut store).await;
+            let service = service.map_err(not_started)?;
+            let serve = async |store: &Accessor<State>| {
+                let answer = async |asked: Asked| {
+                    let Asked { request, answer } = asked;
+                    let (request, sent) = store.with(|mut store| {
+                        let hooks = store.data_mut().http().hooks;
+                        let (request, sent) = p3::Request::from_http(hooks, request);
+                        let sent: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(sent);
+                        (request, sent)
+                    });
+                    let given = match service.handle(store, request).await? {
+                        Ok(given) => Some(store.with(|store| given.into_http(store, sent))?),
+                        Err(_) => None,
+                    };
+                    let _ = answer.send(given);
+                    wasmtime::error::Ok(())
+                };
+                let mut running = FuturesUnordered::new();
+                running.push(answer(first));
+                loop {
+                    tokio::select! {
+                        biased;
+                        Some(ended) = running.next(), if !running.is_empty() => ended?,
+                        Some(asked) = asked.recv(), if running.len() < REQUESTS as usize => {
+                            running.push(answer(asked));
+                        }
+                        else => break,
+                    }
+                }
+                finish(store).await;
+                Ok(0)
+            };
+            store.run_concurrent(serve).await?
+        };
+        let ended = self.meter.run(call).await;
+        failed(outcome(ended, false, store.data_mut().budget().overrun()))
+    }
+}
+
+fn failed(ended: Outcome) -> Option<Outcome> {
+    (ended != Outcome::Done).then_some(ended)
+}

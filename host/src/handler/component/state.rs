@@ -1,0 +1,117 @@
+//! What all instances of one component are given, and the state of one of them: its context, its table
+//! of handles and its budget.
+
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::engine::{Budget, Engine, Metered};
+use crate::meter::Meter;
+use crate::output::{Channel, Lines};
+use crate::plan::GuestLimits;
+use crate::preopen::dirs::Dirs;
+use crate::preopen::env::Variables;
+use crate::preopen::network::Outbound;
+use crate::preopen::stderr::Log;
+use crate::preopen::wire::Connected;
+
+/// Random bytes of one call, which nothing can interrupt.
+const RANDOM: u64 = 1 << 20;
+
+/// What every instance of one component gets.
+pub struct Gift {
+    pub engine: Engine,
+    pub trigger: Arc<str>,
+    pub args: Vec<String>,
+    pub env: Variables,
+    pub dirs: Dirs,
+    pub limits: GuestLimits,
+    /// What one instance may hold at once: streams, pollables, bodies, and files, each of which is a
+    /// descriptor of the host.
+    pub handles: usize,
+}
+
+/// Where the stdin and stdout of an instance lead.
+pub enum Stdio {
+    /// To the client.
+    Connection(Connected),
+    /// Nowhere, and to the log.
+    Log,
+}
+
+/// The state of one instance.
+pub struct State {
+    context: WasiCtx,
+    http: WasiHttpCtx,
+    outbound: Outbound,
+    table: ResourceTable,
+    budget: Budget,
+}
+
+impl Gift {
+    /// A store for one instance that serves the connection with this `id`, its time on the processor
+    /// counted by `meter`.
+    pub fn store(
+        &self,
+        variables: [&Variables; 2],
+        stdio: Stdio,
+        id: u64,
+        meter: &Arc<Meter>,
+    ) -> Store<State> {
+        let log = |channel| Log::new(Lines::new(self.trigger.clone(), id, channel));
+        let mut context = WasiCtxBuilder::new();
+        for variables in variables {
+            context.envs(variables);
+        }
+        context
+            .args(&self.args)
+            .stderr(log(Channel::Stderr))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(RANDOM);
+        match stdio {
+            Stdio::Connection(wire) => context.stdin(wire.clone()).stdout(wire),
+            Stdio::Log => context.stdout(log(Channel::Stdout)),
+        };
+        let mut context = context.build();
+        self.dirs.give(&mut context);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(self.handles);
+        self.engine.store(State {
+            context,
+            http: WasiHttpCtx::new(),
+            outbound: Outbound,
+            table,
+            budget: Budget::new(&self.limits, meter.clone()),
+        })
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.context,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.outbound,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
+impl Metered for State {
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+}
