@@ -51,8 +51,9 @@ impl exports::portcullis::bridge::handler::Guest for Unruly {
             }
             // Returns what it should own to nobody.
             "forget" => {
-                mem::forget(connection.input().subscribe());
-                mem::forget(output);
+                let input = connection.input();
+                mem::forget(input.subscribe());
+                mem::forget((input, output));
                 mem::forget(connection);
                 return Ok(());
             }
@@ -69,7 +70,7 @@ impl exports::portcullis::bridge::handler::Guest for Unruly {
             }
             // More than fits, without asking.
             "unasked" => {
-                let _ = output.write(&[b'x'; 1 << 24]);
+                let _ = output.write(&vec![b'x'; 1 << 24]);
                 eprintln!("the host took 16 MiB");
             }
             // A stream that goes before its pollable does.

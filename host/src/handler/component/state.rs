@@ -21,6 +21,13 @@ use crate::preopen::wire::Connected;
 /// Random bytes of one call, which nothing can interrupt.
 const RANDOM: u64 = 1 << 20;
 
+/// Handles that an instance may have of any kind, those of resources, streams and futures of its own
+/// included: each is memory of the host, which `limits.memory` does not count.
+const ALL_HANDLES: usize = 10_000;
+
+/// Bytes that an instance may hand to the host in one call.
+const HANDED_OVER: usize = 2 << 20;
+
 /// What every instance of one component gets.
 pub struct Gift {
     pub engine: Engine,
@@ -81,13 +88,19 @@ impl Gift {
         self.dirs.give(&mut context);
         let mut table = ResourceTable::new();
         table.set_max_capacity(self.handles);
-        self.engine.store(State {
+        let mut store = self.engine.store(State {
             context,
             http: WasiHttpCtx::new(),
             outbound: Outbound,
             table,
             budget: Budget::new(&self.limits, meter.clone()),
-        })
+        });
+        store.set_max_component_handles(ALL_HANDLES);
+        store.set_hostcall_fuel(HANDED_OVER);
+        if let Some(concurrent) = store.concurrent_resource_table() {
+            concurrent.set_max_capacity(ALL_HANDLES);
+        }
+        store
     }
 }
 
