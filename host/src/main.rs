@@ -19,6 +19,7 @@ use portcullis::limits::HostLimit;
 use portcullis::listener::{Bound, Inherited};
 use portcullis::outcome::Outcome;
 use portcullis::plan::{Job, Plan, Trigger, describe};
+use portcullis::scaffold::Scaffold;
 use portcullis::serve::Service;
 use portcullis::shutdown::{Drained, Shutdown, Signals};
 use portcullis::spawner::{self, Spawner};
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Check(file) => check(&file.path),
         Command::Try(guest) => attempt(&cli, guest),
         Command::Inspect(guest) => inspect(&guest.guest),
+        Command::New(guest) => begin(guest),
     };
     let (error, code) = match done {
         Ok(()) => return ExitCode::SUCCESS,
@@ -342,6 +344,14 @@ fn inspect(path: &Path) -> Result<(), Failure> {
     let wasm = Wasm::read(path).with_context(|| format!("cannot inspect {}", path.display()));
     let profile = wasm.map(Profile::of).map_err(Failure::Asked)?;
     print(&profile.report(path).to_string())
+}
+
+fn begin(guest: &cli::New) -> Result<(), Failure> {
+    let here = Path::new(".");
+    let scaffold = Scaffold::new(&guest.name, guest.lang, guest.world).map_err(Failure::Asked)?;
+    scaffold.fits(here).map_err(Failure::Asked)?;
+    scaffold.write(here).map_err(Failure::Refused)?;
+    print(&scaffold.to_string())
 }
 
 fn print(report: &str) -> Result<(), Failure> {
