@@ -159,8 +159,7 @@ fn a_guest_that_takes_more_than_it_may_is_stopped() {
     assert_eq!(reason(&host, "handles"), "resource table has no free keys");
     assert_eq!(
         reason(&host, "beyond"),
-        "too much data is being copied between the host and the guest: fuel allocated for hostcalls \
-         has been exhausted"
+        "wrote more than check-write allowed"
     );
     assert_eq!(
         reason(&host, "unasked"),
