@@ -323,9 +323,10 @@ fn the_example_is_what_the_script_serves_and_says() {
     let script = read("scripts/serve-example");
     let example = read("examples/triggers.toml");
     assert!(script.contains("run examples/triggers.toml"));
-    for port in 7001..=7007 {
+    for port in 7001..=7009 {
         assert!(example.contains(&format!("127.0.0.1:{port}\"")), "{port}");
-        assert!(script.contains(&format!("127.0.0.1 {port}")), "{port}");
+        let shown = [format!("127.0.0.1 {port}"), format!("127.0.0.1:{port}/")];
+        assert!(shown.iter().any(|text| script.contains(text)), "{port}");
     }
     let mut session = Session::new();
     session.serve("examples/triggers.toml", &[]);
@@ -346,6 +347,10 @@ fn the_example_is_what_the_script_serves_and_says() {
             "{command}"
         );
     }
+    let typed = "echo 'Hello, World!' | nc -N 127.0.0.1 7008";
+    assert_eq!(session.run_command(typed).trim_end(), "Hello, World!");
+    let web = "printf 'GET /hello HTTP/1.0\\r\\n\\r\\n' | nc -N 127.0.0.1 7009";
+    assert!(session.run_command(web).ends_with("hello from WASI 0.2\n"));
     let noted = "nc -N 127.0.0.1 7007 < /dev/null; cat examples/upstart.txt";
     assert_eq!(
         session.run_command(noted),
