@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -32,6 +33,7 @@ use crate::handler::watch::{Time, watch};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::preopen::env::{self, Facts, Variables};
+use crate::preopen::network::Outlet;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
 use executor::Executor;
@@ -64,6 +66,8 @@ struct Asked {
 struct Served<'a> {
     gift: &'a Gift,
     variables: [&'a Variables; 2],
+    /// One for all of them, so that many requests take no more than one.
+    outlet: Outlet,
     id: u64,
     meter: &'a Arc<Meter>,
     wire: &'a Connected,
@@ -100,6 +104,7 @@ impl Entry {
         let served = Served {
             gift,
             variables: [&facts.variables, &remote],
+            outlet: gift.network.outlet(),
             id,
             meter: &meter,
             wire: &wire,
@@ -197,6 +202,12 @@ fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl Served<'_> {
+    fn store(&self, meter: &Arc<Meter>) -> Store<State> {
+        let outlet = self.outlet.clone();
+        self.gift
+            .store(self.variables, Stdio::Log, outlet, self.id, meter)
+    }
+
     /// Serves each request with an instance of its own. Gives the first failure.
     async fn each(
         &self,
@@ -218,7 +229,8 @@ impl Served<'_> {
                         let place = tokio::select! {
                             biased;
                             place = own.acquire() => place,
-                            place = self.gift.engine.spare() => place,
+                            // Files are counted for one instance, and have to suffice for all.
+                            place = self.gift.engine.spare(), if self.gift.dirs.files() == 0 => place,
                         };
                         let ended = self.one(pre, asked).await;
                         drop(place);
@@ -233,7 +245,7 @@ impl Served<'_> {
     /// Serves one request with one fresh instance.
     async fn one(&self, pre: &ProxyPre<State>, asked: Asked) -> Outcome {
         let meter = Arc::new(Meter::new(Instant::now()));
-        let mut store = self.gift.store(self.variables, Stdio::Log, self.id, &meter);
+        let mut store = self.store(&meter);
         let call = async {
             let proxy = pre.instantiate_async(&mut store).await;
             let proxy = proxy.map_err(not_started)?;
@@ -260,9 +272,7 @@ impl Served<'_> {
         mut asked: mpsc::Receiver<Asked>,
     ) -> Option<Outcome> {
         let first = asked.recv().await?;
-        let mut store = self
-            .gift
-            .store(self.variables, Stdio::Log, self.id, self.meter);
+        let mut store = self.store(self.meter);
         let call = async {
             let service = pre.instantiate_async(&mut store).await;
             let service = service.map_err(not_started)?;
