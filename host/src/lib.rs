@@ -10,6 +10,7 @@ pub mod cli;
 pub mod precompile;
 pub mod attempt;
 pub mod inspect;
+pub mod scaffold;
 pub mod serve;
 pub mod log;
 pub mod capacity;

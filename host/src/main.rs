@@ -20,6 +20,7 @@ use portcullis::listener::{Bound, Inherited};
 use portcullis::outcome::Outcome;
 use portcullis::plan::{Plan, Trigger, describe};
 use portcullis::precompile::{Batch, Prepared};
+use portcullis::scaffold::Scaffold;
 use portcullis::serve::Service;
 use portcullis::shutdown::{Drained, Shutdown, Signals};
 use portcullis::spawner::{self, Spawner};
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Try(guest) => attempt(&cli, guest),
         Command::Inspect(guest) => inspect(&guest.guest),
         Command::Compile(guests) => compile(&cli, &guests.paths),
+        Command::New(guest) => begin(guest),
     };
     let (error, code) = match done {
         Ok(()) => return ExitCode::SUCCESS,
@@ -389,6 +391,14 @@ fn compile(cli: &Cli, paths: &[PathBuf]) -> Result<(), Failure> {
         }
     }
     failed.map_or(Ok(()), Err)
+}
+
+fn begin(guest: &cli::New) -> Result<(), Failure> {
+    let here = Path::new(".");
+    let scaffold = Scaffold::new(&guest.name, guest.lang, guest.world).map_err(Failure::Asked)?;
+    scaffold.fits(here).map_err(Failure::Asked)?;
+    scaffold.write(here).map_err(Failure::Refused)?;
+    print(&scaffold.to_string())
 }
 
 fn print(report: &str) -> Result<(), Failure> {

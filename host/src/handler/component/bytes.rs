@@ -69,7 +69,13 @@ impl Entry {
             Self::Handler(_) | Self::AsyncHandler(_) => Stdio::Log,
         };
         let accepted = Accepted::new(wire.clone(), peer, local, gift.trigger.clone());
-        let mut store = gift.store([&facts.variables, &remote], stdio, id, &meter);
+        let mut store = gift.store(
+            [&facts.variables, &remote],
+            stdio,
+            gift.network.outlet(),
+            id,
+            &meter,
+        );
         let time = Time {
             deadline: Some(gift.limits.deadline),
             idle: Some(gift.limits.idle),

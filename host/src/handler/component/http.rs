@@ -16,7 +16,8 @@ use futures_util::stream::FuturesUnordered;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -32,6 +33,7 @@ use crate::handler::watch::{Time, watch};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::preopen::env::{self, Facts, Variables};
+use crate::preopen::network::Outlet;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
 use executor::Executor;
@@ -64,8 +66,11 @@ struct Asked {
 struct Served<'a> {
     gift: &'a Gift,
     variables: [&'a Variables; 2],
+    /// One for all of them, so that many requests take no more than one.
+    outlet: Outlet,
     id: u64,
     meter: &'a Arc<Meter>,
+    wire: &'a Connected,
 }
 
 impl Entry {
@@ -99,16 +104,27 @@ impl Entry {
         let served = Served {
             gift,
             variables: [&facts.variables, &remote],
+            outlet: gift.network.outlet(),
             id,
             meter: &meter,
+            wire: &wire,
         };
+        let gone = Notify::new();
         let both = async {
-            let talk = talk(wire.clone(), client, ask, drain);
+            let enough = async {
+                tokio::select! {
+                    () = drain.begun() => {}
+                    () = gone.notified() => {}
+                }
+            };
+            let talk = talk(wire.clone(), client, ask, enough);
             let work = async {
-                match self {
+                let failure = match self {
                     Self::Request(pre) => served.each(pre, asked).await,
                     Self::Connection(pre) => served.all(pre, asked).await,
-                }
+                };
+                gone.notify_one();
+                failure
             };
             let (talked, worked) = tokio::join!(talk, work);
             worked.unwrap_or(talked)
@@ -122,14 +138,21 @@ impl Entry {
             outcome = both => outcome,
             outcome = watch(time, &meter, drain) => outcome,
         };
+        // The socket is closed before the place is given back.
         drop(wire);
         drop(permits);
         outcome
     }
 }
 
-/// Speaks HTTP with a client until either has had enough, and asks for an answer to each request.
-async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: &Drain) -> Outcome {
+/// Speaks HTTP with a client, and asks for an answer to each request, until the client has had enough
+/// or the host has: the request at hand is answered then, and is the last.
+async fn talk(
+    wire: Connected,
+    client: Client,
+    ask: mpsc::Sender<Asked>,
+    enough: impl Future<Output = ()>,
+) -> Outcome {
     let service = service_fn(move |request| {
         let (ask, request) = (ask.clone(), client.request(request));
         async move {
@@ -160,7 +183,7 @@ async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: 
     let ended = tokio::select! {
         biased;
         ended = talk.as_mut() => ended,
-        () = drain.begun() => {
+        () = enough => {
             talk.as_mut().graceful_shutdown();
             talk.await
         }
@@ -179,6 +202,12 @@ fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl Served<'_> {
+    fn store(&self, meter: &Arc<Meter>) -> Store<State> {
+        let outlet = self.outlet.clone();
+        self.gift
+            .store(self.variables, Stdio::Log, outlet, self.id, meter)
+    }
+
     /// Serves each request with an instance of its own. Gives the first failure.
     async fn each(
         &self,
@@ -200,7 +229,8 @@ impl Served<'_> {
                         let place = tokio::select! {
                             biased;
                             place = own.acquire() => place,
-                            place = self.gift.engine.spare() => place,
+                            // Files are counted for one instance, and have to suffice for all.
+                            place = self.gift.engine.spare(), if self.gift.dirs.files() == 0 => place,
                         };
                         let ended = self.one(pre, asked).await;
                         drop(place);
@@ -215,7 +245,7 @@ impl Served<'_> {
     /// Serves one request with one fresh instance.
     async fn one(&self, pre: &ProxyPre<State>, asked: Asked) -> Outcome {
         let meter = Arc::new(Meter::new(Instant::now()));
-        let mut store = self.gift.store(self.variables, Stdio::Log, self.id, &meter);
+        let mut store = self.store(&meter);
         let call = async {
             let proxy = pre.instantiate_async(&mut store).await;
             let proxy = proxy.map_err(not_started)?;
@@ -231,7 +261,8 @@ impl Served<'_> {
             Ok(0)
         };
         let ended = meter.run(call).await;
-        outcome(ended, false, store.data_mut().budget().overrun())
+        let overrun = store.data_mut().budget().overrun();
+        outcome(ended, self.wire.hangup(), overrun)
     }
 
     /// Serves all requests with one fresh instance, which is made for the first.
@@ -241,9 +272,7 @@ impl Served<'_> {
         mut asked: mpsc::Receiver<Asked>,
     ) -> Option<Outcome> {
         let first = asked.recv().await?;
-        let mut store = self
-            .gift
-            .store(self.variables, Stdio::Log, self.id, self.meter);
+        let mut store = self.store(self.meter);
         let call = async {
             let service = pre.instantiate_async(&mut store).await;
             let service = service.map_err(not_started)?;
@@ -281,7 +310,8 @@ impl Served<'_> {
             store.run_concurrent(serve).await?
         };
         let ended = self.meter.run(call).await;
-        failed(outcome(ended, false, store.data_mut().budget().overrun()))
+        let overrun = store.data_mut().budget().overrun();
+        failed(outcome(ended, self.wire.hangup(), overrun))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::engine::{Budget, Engine, Metered};
@@ -14,12 +15,19 @@ use crate::output::{Channel, Lines};
 use crate::plan::GuestLimits;
 use crate::preopen::dirs::Dirs;
 use crate::preopen::env::Variables;
-use crate::preopen::network::Outbound;
+use crate::preopen::network::{Held, Network, Networked, Outbound, Outlet};
 use crate::preopen::stderr::Log;
 use crate::preopen::wire::Connected;
 
 /// Random bytes of one call, which nothing can interrupt.
 const RANDOM: u64 = 1 << 20;
+
+/// Handles that an instance may have of any kind, those of resources, streams and futures of its own
+/// included: each is memory of the host, which `limits.memory` does not count.
+const ALL_HANDLES: usize = 10_000;
+
+/// Bytes that an instance may hand to the host in one call.
+const HANDED_OVER: usize = 2 << 20;
 
 /// What every instance of one component gets.
 pub struct Gift {
@@ -28,9 +36,11 @@ pub struct Gift {
     pub args: Vec<String>,
     pub env: Variables,
     pub dirs: Dirs,
+    pub network: Network,
+    pub config: Arc<WasiConfigVariables>,
     pub limits: GuestLimits,
-    /// What one instance may hold at once: streams, pollables, bodies, and files, each of which is a
-    /// descriptor of the host.
+    /// What one instance may hold at once: streams, pollables, bodies, sockets, and files, each of which is
+    /// a descriptor of the host.
     pub handles: usize,
 }
 
@@ -47,17 +57,20 @@ pub struct State {
     context: WasiCtx,
     http: WasiHttpCtx,
     outbound: Outbound,
+    held: Held,
+    config: Arc<WasiConfigVariables>,
     table: ResourceTable,
     budget: Budget,
 }
 
 impl Gift {
-    /// A store for one instance that serves the connection with this `id`, its time on the processor
-    /// counted by `meter`.
+    /// A store for one instance that serves the connection with this `id` and goes out by its `outlet`,
+    /// its time on the processor counted by `meter`.
     pub fn store(
         &self,
         variables: [&Variables; 2],
         stdio: Stdio,
+        outlet: Outlet,
         id: u64,
         meter: &Arc<Meter>,
     ) -> Store<State> {
@@ -69,10 +82,8 @@ impl Gift {
         context
             .args(&self.args)
             .stderr(log(Channel::Stderr))
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
             .max_random_size(RANDOM);
+        outlet.give(&mut context);
         match stdio {
             Stdio::Connection(wire) => context.stdin(wire.clone()).stdout(wire),
             Stdio::Log => context.stdout(log(Channel::Stdout)),
@@ -81,13 +92,21 @@ impl Gift {
         self.dirs.give(&mut context);
         let mut table = ResourceTable::new();
         table.set_max_capacity(self.handles);
-        self.engine.store(State {
+        let mut store = self.engine.store(State {
             context,
             http: WasiHttpCtx::new(),
-            outbound: Outbound,
+            outbound: Outbound::new(outlet),
+            held: Held::default(),
+            config: self.config.clone(),
             table,
             budget: Budget::new(&self.limits, meter.clone()),
-        })
+        });
+        store.set_max_component_handles(ALL_HANDLES);
+        store.set_hostcall_fuel(HANDED_OVER);
+        if let Some(concurrent) = store.concurrent_resource_table() {
+            concurrent.set_max_capacity(ALL_HANDLES);
+        }
+        store
     }
 }
 
@@ -97,6 +116,23 @@ impl WasiView for State {
             ctx: &mut self.context,
             table: &mut self.table,
         }
+    }
+}
+
+impl Networked for State {
+    fn outlet(&self) -> &Outlet {
+        self.outbound.outlet()
+    }
+
+    fn held(&mut self) -> &mut Held {
+        &mut self.held
+    }
+}
+
+impl State {
+    /// Its settings.
+    pub fn config(&mut self) -> WasiConfig<'_> {
+        WasiConfig::new(&self.config)
     }
 }
 
