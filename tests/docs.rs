@@ -86,6 +86,11 @@ const COMMANDS: &[(&str, How)] = &[
         How::Activate("web.sock"),
     ),
     ("portcullis check demo.toml", How::Run),
+    ("portcullis compile echo.toml", How::Run),
+    (
+        "portcullis compile guests/target/wasm/hello.wasm guests/target/wasm/echo-stdio.component.wasm",
+        How::Run,
+    ),
     (
         "portcullis check wrong.toml; echo \"exit code $?\"",
         How::Run,
@@ -875,6 +880,7 @@ impl Session {
             .env("PYTHONPATH", tools.join("ziglang-0.17.1"))
             .env("ZIG_GLOBAL_CACHE_DIR", &zig)
             .env("ZIG_LOCAL_CACHE_DIR", &zig)
+            .env("CACHE_DIRECTORY", self.root.path().join("cache"))
             .env_remove("NOTIFY_SOCKET")
             .env_remove("RUST_BACKTRACE");
         for key in [
@@ -1018,6 +1024,9 @@ fn is_log(line: &str) -> bool {
 
 /// `line` without what is another each time: times, ids, processes, the ports of clients.
 fn blurred(line: &str) -> String {
+    if let Some((guest, _)) = line.split_once(": compiled in ") {
+        return format!("{guest}: compiled in N s");
+    }
     let words = line.split(' ').map(|word| {
         if word.len() > 20 && is_log(word) {
             return "TIME".to_owned();
