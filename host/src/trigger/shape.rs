@@ -24,6 +24,15 @@ pub enum TextOr<T> {
     Table(T),
 }
 
+/// Yes or no, or a word.
+#[derive(Clone, Debug)]
+pub enum BooleanOrText {
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A string.
+    Text(String),
+}
+
 /// A list of words, or a table with more to say.
 #[derive(Clone, Debug)]
 pub enum ListOr<T> {
@@ -119,6 +128,17 @@ impl Shape for NumberOrText {
         match value {
             DeValue::String(text) => Ok(Self::Text(text.into_owned())),
             other => i64::read(other, at, problems).map(Self::Number),
+        }
+    }
+}
+
+impl Shape for BooleanOrText {
+    const NAME: &'static str = "a string or a boolean";
+
+    fn read(value: DeValue<'_>, at: &At<'_>, problems: &mut Problems) -> Result<Self, Mismatch> {
+        match value {
+            DeValue::String(text) => Ok(Self::Text(text.into_owned())),
+            other => bool::read(other, at, problems).map(Self::Boolean),
         }
     }
 }

@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
@@ -70,6 +70,7 @@ struct Served<'a> {
     outlet: Outlet,
     id: u64,
     meter: &'a Arc<Meter>,
+    wire: &'a Connected,
 }
 
 impl Entry {
@@ -106,14 +107,24 @@ impl Entry {
             outlet: gift.network.outlet(),
             id,
             meter: &meter,
+            wire: &wire,
         };
+        let gone = Notify::new();
         let both = async {
-            let talk = talk(wire.clone(), client, ask, drain);
+            let enough = async {
+                tokio::select! {
+                    () = drain.begun() => {}
+                    () = gone.notified() => {}
+                }
+            };
+            let talk = talk(wire.clone(), client, ask, enough);
             let work = async {
-                match self {
+                let failure = match self {
                     Self::Request(pre) => served.each(pre, asked).await,
                     Self::Connection(pre) => served.all(pre, asked).await,
-                }
+                };
+                gone.notify_one();
+                failure
             };
             let (talked, worked) = tokio::join!(talk, work);
             worked.unwrap_or(talked)
@@ -127,14 +138,21 @@ impl Entry {
             outcome = both => outcome,
             outcome = watch(time, &meter, drain) => outcome,
         };
+        // The socket is closed before the place is given back.
         drop(wire);
         drop(permits);
         outcome
     }
 }
 
-/// Speaks HTTP with a client until either has had enough, and asks for an answer to each request.
-async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: &Drain) -> Outcome {
+/// Speaks HTTP with a client, and asks for an answer to each request, until the client has had enough
+/// or the host has: the request at hand is answered then, and is the last.
+async fn talk(
+    wire: Connected,
+    client: Client,
+    ask: mpsc::Sender<Asked>,
+    enough: impl Future<Output = ()>,
+) -> Outcome {
     let service = service_fn(move |request| {
         let (ask, request) = (ask.clone(), client.request(request));
         async move {
@@ -165,7 +183,7 @@ async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: 
     let ended = tokio::select! {
         biased;
         ended = talk.as_mut() => ended,
-        () = drain.begun() => {
+        () = enough => {
             talk.as_mut().graceful_shutdown();
             talk.await
         }
@@ -243,7 +261,8 @@ impl Served<'_> {
             Ok(0)
         };
         let ended = meter.run(call).await;
-        outcome(ended, false, store.data_mut().budget().overrun())
+        let overrun = store.data_mut().budget().overrun();
+        outcome(ended, self.wire.hangup(), overrun)
     }
 
     /// Serves all requests with one fresh instance, which is made for the first.
@@ -291,7 +310,8 @@ impl Served<'_> {
             store.run_concurrent(serve).await?
         };
         let ended = self.meter.run(call).await;
-        failed(outcome(ended, false, store.data_mut().budget().overrun()))
+        let overrun = store.data_mut().budget().overrun();
+        failed(outcome(ended, self.wire.hangup(), overrun))
     }
 }
 

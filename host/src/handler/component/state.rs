@@ -22,8 +22,12 @@ use crate::preopen::wire::Connected;
 /// Random bytes of one call, which nothing can interrupt.
 const RANDOM: u64 = 1 << 20;
 
-/// Calls, streams and futures of WASI 0.3 that one instance may have at once, each counted a few times.
-const TASKS: usize = 4096;
+/// Handles that an instance may have of any kind, those of resources, streams and futures of its own
+/// included: each is memory of the host, which `limits.memory` does not count.
+const ALL_HANDLES: usize = 10_000;
+
+/// Bytes that an instance may hand to the host in one call.
+const HANDED_OVER: usize = 2 << 20;
 
 /// What every instance of one component gets.
 pub struct Gift {
@@ -97,8 +101,10 @@ impl Gift {
             table,
             budget: Budget::new(&self.limits, meter.clone()),
         });
-        if let Some(tasks) = store.concurrent_resource_table() {
-            tasks.set_max_capacity(TASKS);
+        store.set_max_component_handles(ALL_HANDLES);
+        store.set_hostcall_fuel(HANDED_OVER);
+        if let Some(concurrent) = store.concurrent_resource_table() {
+            concurrent.set_max_capacity(ALL_HANDLES);
         }
         store
     }
