@@ -23,8 +23,8 @@ use super::tls;
 /// How long each step may take for which a guest sets no time: to connect (and to agree on encryption),
 /// to begin an answer, and to go on with it. The deadline of its connection holds besides.
 const CONNECT: Duration = Duration::from_secs(10);
-const FIRST_BYTE: Duration = Duration::from_mins(1);
-const BETWEEN_BYTES: Duration = Duration::from_mins(1);
+const FIRST_BYTE: Duration = Duration::from_mins(5);
+const BETWEEN_BYTES: Duration = Duration::from_mins(5);
 
 /// Bytes of an answer that are read ahead of the guest; the head of an answer has to fit.
 const AHEAD: usize = 64 * 1024;
