@@ -19,7 +19,7 @@ use crate::outcome::Outcome;
 use crate::plan::GuestJob;
 use crate::preopen::dirs::{Dirs, FILES};
 use crate::preopen::env::Facts;
-use crate::preopen::{Style, bridge, dirs};
+use crate::preopen::{Style, bridge, dirs, requests};
 use crate::shutdown::Drain;
 use crate::wasm::{Wasm, World};
 use state::{Gift, State};
@@ -117,11 +117,13 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     bridge::add_to_linker(&mut linker)?;
     dirs::guard_open_at(&mut linker)?;
+    requests::guard(&mut linker)?;
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         bridge::streams::add_to_linker(&mut linker)?;
         dirs::guard_open_at_3(&mut linker)?;
+        requests::guard_3(&mut linker)?;
     }
     Ok(linker)
 }

@@ -25,6 +25,9 @@ const RANDOM: u64 = 1 << 20;
 /// streams, futures and tasks, each of which takes memory of the host, and what it lends to a call.
 const HANDLES: usize = 4096;
 
+/// Bytes of the headers of one request or answer, with what the host adds to keep them.
+const HEADERS: usize = 64 * 1024;
+
 /// What every instance of one component gets.
 pub struct Gift {
     pub engine: Engine,
@@ -85,14 +88,18 @@ impl Gift {
         self.dirs.give(&mut context);
         let mut table = ResourceTable::new();
         table.set_max_capacity(self.handles);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADERS);
         let mut store = self.engine.store(State {
             context,
-            http: WasiHttpCtx::new(),
+            http,
             outbound: Outbound,
             table,
             budget: Budget::new(&self.limits, meter.clone()),
         });
         store.set_max_component_handles(HANDLES);
+        // No call carries more than there can be to carry.
+        store.set_hostcall_fuel(usize::try_from(self.limits.memory).unwrap_or(usize::MAX));
         store
     }
 }
