@@ -69,7 +69,8 @@ impl Entry {
             Self::Handler(_) | Self::AsyncHandler(_) => Stdio::Log,
         };
         let accepted = Accepted::new(wire.clone(), peer, local, gift.trigger.clone());
-        let mut store = gift.store([&facts.variables, &remote], stdio, id, &meter);
+        let said = gift.said(id);
+        let mut store = gift.store([&facts.variables, &remote], stdio, &said, &meter);
         let time = Time {
             deadline: Some(gift.limits.deadline),
             idle: Some(gift.limits.idle),

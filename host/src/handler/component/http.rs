@@ -24,7 +24,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::{self, bindings::ServicePre};
 
 use super::bytes::finish;
-use super::state::{Gift, State, Stdio};
+use super::state::{Gift, Said, State, Stdio};
 use super::{not_started, outcome};
 use crate::connection::Connection;
 use crate::engine::Metered as _;
@@ -64,7 +64,7 @@ struct Asked {
 struct Served<'a> {
     gift: &'a Gift,
     variables: [&'a Variables; 2],
-    id: u64,
+    said: Said,
     meter: &'a Arc<Meter>,
 }
 
@@ -99,7 +99,7 @@ impl Entry {
         let served = Served {
             gift,
             variables: [&facts.variables, &remote],
-            id,
+            said: gift.said(id),
             meter: &meter,
         };
         let both = async {
@@ -215,7 +215,8 @@ impl Served<'_> {
     /// Serves one request with one fresh instance.
     async fn one(&self, pre: &ProxyPre<State>, asked: Asked) -> Outcome {
         let meter = Arc::new(Meter::new(Instant::now()));
-        let mut store = self.gift.store(self.variables, Stdio::Log, self.id, &meter);
+        let (variables, said) = (self.variables, &self.said);
+        let mut store = self.gift.store(variables, Stdio::Log, said, &meter);
         let call = async {
             let proxy = pre.instantiate_async(&mut store).await;
             let proxy = proxy.map_err(not_started)?;
@@ -241,9 +242,8 @@ impl Served<'_> {
         mut asked: mpsc::Receiver<Asked>,
     ) -> Option<Outcome> {
         let first = asked.recv().await?;
-        let mut store = self
-            .gift
-            .store(self.variables, Stdio::Log, self.id, self.meter);
+        let (variables, said) = (self.variables, &self.said);
+        let mut store = self.gift.store(variables, Stdio::Log, said, self.meter);
         let call = async {
             let service = pre.instantiate_async(&mut store).await;
             let service = service.map_err(not_started)?;

@@ -41,6 +41,12 @@ pub struct Gift {
     pub handles: usize,
 }
 
+/// What the instances that serve one connection say in the log.
+pub struct Said {
+    stdout: Lines,
+    stderr: Lines,
+}
+
 /// Where the stdin and stdout of an instance lead.
 pub enum Stdio {
     /// To the client.
@@ -59,30 +65,37 @@ pub struct State {
 }
 
 impl Gift {
-    /// A store for one instance that serves the connection with this `id`, its time on the processor
-    /// counted by `meter`.
+    /// For those that serve the connection with this `id`.
+    pub fn said(&self, id: u64) -> Said {
+        let lines = |channel| Lines::new(self.trigger.clone(), id, channel);
+        Said {
+            stdout: lines(Channel::Stdout),
+            stderr: lines(Channel::Stderr),
+        }
+    }
+
+    /// A store for one instance, its time on the processor counted by `meter`.
     pub fn store(
         &self,
         variables: [&Variables; 2],
         stdio: Stdio,
-        id: u64,
+        said: &Said,
         meter: &Arc<Meter>,
     ) -> Store<State> {
-        let log = |channel| Log::new(Lines::new(self.trigger.clone(), id, channel));
         let mut context = WasiCtxBuilder::new();
         for variables in variables {
             context.envs(variables);
         }
         context
             .args(&self.args)
-            .stderr(log(Channel::Stderr))
+            .stderr(Log::new(said.stderr.another()))
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM);
         match stdio {
             Stdio::Connection(wire) => context.stdin(wire.clone()).stdout(wire),
-            Stdio::Log => context.stdout(log(Channel::Stdout)),
+            Stdio::Log => context.stdout(Log::new(said.stdout.another())),
         };
         let mut context = context.build();
         self.dirs.give(&mut context);
