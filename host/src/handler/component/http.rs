@@ -9,6 +9,7 @@ mod response;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -16,7 +17,7 @@ use futures_util::stream::FuturesUnordered;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -40,10 +41,11 @@ use request::{Client, Request};
 /// Requests of one connection that are served at once; an HTTP/2 client is told so.
 const REQUESTS: u32 = 16;
 
-/// Bytes of the head of a request.
+/// Bytes of the head of a request, and of an answer that wait to be sent.
 const HEAD: usize = 64 * 1024;
+const UNSENT: usize = 64 * 1024;
 
-/// How long a client may take to send the head of a request.
+/// How long a client may take to send the head of a request, if the trigger has more patience.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where an instance is entered.
@@ -66,6 +68,8 @@ struct Served<'a> {
     variables: [&'a Variables; 2],
     said: Said,
     meter: &'a Arc<Meter>,
+    /// Told when the connection is to take no further request.
+    enough: &'a Notify,
 }
 
 impl Entry {
@@ -96,19 +100,31 @@ impl Entry {
         } = connection;
         let wire = Connected::new(stream, meter.clone());
         let (ask, asked) = mpsc::channel(1);
+        let enough = Notify::new();
         let served = Served {
             gift,
             variables: [&facts.variables, &remote],
             said: gift.said(id),
             meter: &meter,
+            enough: &enough,
         };
         let both = async {
-            let talk = talk(wire.clone(), client, ask, drain);
+            let patience = PATIENCE.min(gift.limits.idle);
+            let enough = async {
+                tokio::select! {
+                    () = drain.begun() => {}
+                    () = enough.notified() => {}
+                }
+            };
+            let talk = talk(wire.clone(), client, ask, patience, enough);
             let work = async {
-                match self {
+                let worked = match self {
                     Self::Request(pre) => served.each(pre, asked).await,
                     Self::Connection(pre) => served.all(pre, asked).await,
-                }
+                };
+                // Nobody is there to serve another request.
+                served.enough.notify_one();
+                worked
             };
             let (talked, worked) = tokio::join!(talk, work);
             worked.unwrap_or(talked)
@@ -129,7 +145,13 @@ impl Entry {
 }
 
 /// Speaks HTTP with a client until either has had enough, and asks for an answer to each request.
-async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: &Drain) -> Outcome {
+async fn talk(
+    wire: Connected,
+    client: Client,
+    ask: mpsc::Sender<Asked>,
+    patience: Duration,
+    enough: impl Future<Output = ()>,
+) -> Outcome {
     let service = service_fn(move |request| {
         let (ask, request) = (ask.clone(), client.request(request));
         async move {
@@ -148,22 +170,23 @@ async fn talk(wire: Connected, client: Client, ask: mpsc::Sender<Asked>, drain: 
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(patience)
         .max_buf_size(HEAD)
         .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(REQUESTS)
+        .max_send_buf_size(UNSENT)
         .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX));
     let mut talk = pin!(builder.serve_connection(TokioIo::new(wire.clone()), service));
     let ended = tokio::select! {
         biased;
-        ended = talk.as_mut() => ended,
-        () = drain.begun() => {
+        () = enough => {
             talk.as_mut().graceful_shutdown();
             talk.await
         }
+        ended = talk.as_mut() => ended,
     };
     match ended {
         Err(error) if timed_out(&*error) => Outcome::Idle,
@@ -185,8 +208,10 @@ impl Served<'_> {
         pre: &ProxyPre<State>,
         mut asked: mpsc::Receiver<Asked>,
     ) -> Option<Outcome> {
-        // One instance has its place in the pool by being this connection's; more take what is spare.
+        // One instance has its place in the pool by being this connection's, and so have the files it
+        // may open; more take what is spare, of which there is none for files.
         let own = Semaphore::new(1);
+        let has_files = self.gift.dirs.files() > 0;
         let mut running = FuturesUnordered::new();
         let mut failure = None;
         loop {
@@ -200,7 +225,7 @@ impl Served<'_> {
                         let place = tokio::select! {
                             biased;
                             place = own.acquire() => place,
-                            place = self.gift.engine.spare() => place,
+                            place = self.gift.engine.spare(), if !has_files => place,
                         };
                         let ended = self.one(pre, asked).await;
                         drop(place);
@@ -217,22 +242,27 @@ impl Served<'_> {
         let meter = Arc::new(Meter::new(Instant::now()));
         let (variables, said) = (self.variables, &self.said);
         let mut store = self.gift.store(variables, Stdio::Log, said, &meter);
+        let failed = Arc::new(AtomicBool::new(false));
         let call = async {
             let proxy = pre.instantiate_async(&mut store).await;
             let proxy = proxy.map_err(not_started)?;
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(Scheme::Http, asked.request)?;
-            let answer = asked.answer;
+            let (answer, failed) = (asked.answer, failed.clone());
             let out = http.new_response_outparam_from_callback(move |given| {
+                let given = given.ok().map(|given| response::unless(given, failed));
                 // A client that has gone needs no answer.
-                let _ = answer.send(given.ok());
+                let _ = answer.send(given);
             })?;
             let handler = proxy.wasi_http_incoming_handler();
             handler.call_handle(&mut store, request, out).await?;
             Ok(0)
         };
         let ended = meter.run(call).await;
-        outcome(ended, false, store.data_mut().budget().overrun())
+        let ended = outcome(ended, false, store.data_mut().budget().overrun());
+        // Before the store is dropped, and with it what an unfinished body comes from.
+        failed.store(ended != Outcome::Done, Relaxed);
+        ended
     }
 
     /// Serves all requests with one fresh instance, which is made for the first.
@@ -244,6 +274,10 @@ impl Served<'_> {
         let first = asked.recv().await?;
         let (variables, said) = (self.variables, &self.said);
         let mut store = self.gift.store(variables, Stdio::Log, said, self.meter);
+        let broken = Arc::new(AtomicBool::new(false));
+        // It has its time on the processor for all requests: past the half, the client is to go on with
+        // a new connection.
+        let half = self.gift.limits.cpu / 2;
         let call = async {
             let service = pre.instantiate_async(&mut store).await;
             let service = service.map_err(not_started)?;
@@ -257,7 +291,10 @@ impl Served<'_> {
                         (request, sent)
                     });
                     let given = match service.handle(store, request).await? {
-                        Ok(given) => Some(store.with(|store| given.into_http(store, sent))?),
+                        Ok(given) => {
+                            let given = store.with(|store| given.into_http(store, sent))?;
+                            Some(response::unless(given, broken.clone()))
+                        }
                         Err(_) => None,
                     };
                     let _ = answer.send(given);
@@ -266,6 +303,9 @@ impl Served<'_> {
                 let mut running = FuturesUnordered::new();
                 running.push(answer(first));
                 loop {
+                    if self.meter.cpu() >= half {
+                        self.enough.notify_one();
+                    }
                     tokio::select! {
                         biased;
                         Some(ended) = running.next(), if !running.is_empty() => ended?,
@@ -281,7 +321,9 @@ impl Served<'_> {
             store.run_concurrent(serve).await?
         };
         let ended = self.meter.run(call).await;
-        failed(outcome(ended, false, store.data_mut().budget().overrun()))
+        let ended = failed(outcome(ended, false, store.data_mut().budget().overrun()));
+        broken.store(ended.is_some(), Relaxed);
+        ended
     }
 }
 
