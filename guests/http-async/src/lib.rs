@@ -24,20 +24,22 @@ impl wasip3::exports::http::handler::Guest for Service {
             (Method::Get, "/count") => text(format!("{served}\n")),
             (Method::Get, "/env") => text(environment()),
             (Method::Get, "/headers") => text(headers(&request)),
-            (Method::Get, "/stream") => answer(none(), async |mut to| {
+            (Method::Get, "/stream") => answer(Fields::new(), none(), async |mut to| {
                 for n in 1..=10 {
                     to.write_all(format!("chunk {n}\n").into_bytes()).await;
                 }
             }),
-            // As it comes, and then its trailers.
+            // As it comes, and then its trailers: which, has to be said first.
             (Method::Post, "/echo") => {
+                let headers = trailer(&request);
                 let (body, trailers) = body(request);
-                answer(trailers, async |to| copy(body, to).await)
+                answer(headers, trailers, async |to| copy(body, to).await)
             }
             // The same without touching a byte: the host is left to itself.
             (Method::Post, "/forward") => {
+                let headers = trailer(&request);
                 let (body, trailers) = body(request);
-                Response::new(Fields::new(), Some(body), trailers).0
+                Response::new(headers, Some(body), trailers).0
             }
             (Method::Post, "/sum") => {
                 let (body, trailers) = body(request);
@@ -71,6 +73,15 @@ fn headers(request: &Request) -> String {
         writeln!(lines, "{name}: {}", value.escape_ascii()).expect("a string takes it");
     }
     lines
+}
+
+/// The names of the trailers that are to come.
+fn trailer(request: &Request) -> Fields {
+    let headers = Fields::new();
+    for names in request.get_headers().get("trailer") {
+        headers.append("trailer", &names).expect("as it came");
+    }
+    headers
 }
 
 fn body(request: Request) -> (StreamReader<u8>, Trailers) {
@@ -110,7 +121,7 @@ async fn count(mut from: StreamReader<u8>) -> usize {
 
 fn text(text: impl Into<String>) -> Response {
     let text = text.into();
-    answer(none(), async |mut to| {
+    answer(Fields::new(), none(), async |mut to| {
         to.write_all(text.into_bytes()).await;
     })
 }
@@ -120,8 +131,12 @@ fn none() -> Trailers {
 }
 
 /// An answer whose body is written after it has begun. How it was received is not asked.
-fn answer(trailers: Trailers, write: impl AsyncFnOnce(StreamWriter<u8>) + 'static) -> Response {
+fn answer(
+    headers: Fields,
+    trailers: Trailers,
+    write: impl AsyncFnOnce(StreamWriter<u8>) + 'static,
+) -> Response {
     let (to, body) = wit_stream::new();
     spawn_local(async move { write(to).await });
-    Response::new(Fields::new(), Some(body), trailers).0
+    Response::new(headers, Some(body), trailers).0
 }

@@ -37,8 +37,14 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         (&Method::GET, "/stream") => {
             Body::from_stream(stream::iter((1..=10).map(|n| format!("chunk {n}\n"))))
         }
-        // As it comes, trailers and all.
-        (&Method::POST, "/echo") => body,
+        // As it comes, trailers and all: which, has to be said first.
+        (&Method::POST, "/echo") => {
+            let mut answer = Response::new(body);
+            if let Some(names) = head.headers.get("trailer") {
+                answer.headers_mut().insert("trailer", names.clone());
+            }
+            return Ok(answer);
+        }
         (&Method::POST, "/sum") => {
             let mut sum = 0;
             let mut body = body.into_boxed_body();
