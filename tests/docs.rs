@@ -63,6 +63,8 @@ const COMMANDS: &[(&str, How)] = &[
     ),
     // The host.
     ("portcullis run demo.toml", How::Serve("demo.toml")),
+    ("portcullis run greet.toml", How::Serve("greet.toml")),
+    ("portcullis run typed.toml", How::Serve("typed.toml")),
     ("portcullis run hello.toml", How::Serve("hello.toml")),
     ("portcullis run jobs.toml", How::Serve("jobs.toml")),
     ("portcullis run echo.toml", How::Serve("echo.toml")),
@@ -81,6 +83,8 @@ const COMMANDS: &[(&str, How)] = &[
     ("nc -N 127.0.0.1 7103 < /dev/null", How::Run),
     ("nc -N 127.0.0.1 7104 < /dev/null", How::Run),
     ("cat note.txt", How::Run),
+    ("echo Ada | nc -N 127.0.0.1 7105", How::Run),
+    ("printf 'Ada\\nGrace\\n' | nc -N 127.0.0.1 7106", How::Run),
     ("echo Ada | nc -N 127.0.0.1 7201", How::Run),
     ("echo 'Hello, World!' | nc -N 127.0.0.1 7301", How::Run),
     (
@@ -91,9 +95,19 @@ const COMMANDS: &[(&str, How)] = &[
     ("echo hi | nc -N 127.0.0.1 7401", How::Run),
     ("echo hi | nc -N -U web.sock", How::Run),
     // Guests.
-    ("cargo new --quiet greet", How::Run),
+    ("cargo component new greet", How::Run),
+    ("cargo component new --lib typed", How::Run),
+    ("cargo new --quiet socket", How::Run),
     ("cd greet", How::Run),
-    ("cargo component build --quiet --release", How::Run),
+    ("cd typed", How::Run),
+    ("cd socket", How::Run),
+    ("cd ..", How::Run),
+    ("rm -r wit src/bindings.rs", How::Run),
+    (
+        "cargo add --quiet portcullis-guest --path ../guests/sdk",
+        How::Run,
+    ),
+    ("cargo component build --release", How::Run),
     (
         "cargo build --quiet --release --target wasm32-wasip2",
         How::Run,
@@ -111,7 +125,7 @@ const COMMANDS: &[(&str, How)] = &[
         How::Run,
     ),
     (
-        "echo Ada | portcullis try target/wasm32-wasip1/release/greet.wasm",
+        "echo Ada | portcullis try target/wasm32-wasip1/release/socket.wasm",
         How::Run,
     ),
     (
@@ -309,9 +323,10 @@ fn the_example_is_what_the_script_serves_and_says() {
     let script = read("scripts/serve-example");
     let example = read("examples/triggers.toml");
     assert!(script.contains("run examples/triggers.toml"));
-    for port in 7001..=7007 {
+    for port in 7001..=7009 {
         assert!(example.contains(&format!("127.0.0.1:{port}\"")), "{port}");
-        assert!(script.contains(&format!("127.0.0.1 {port}")), "{port}");
+        let shown = [format!("127.0.0.1 {port}"), format!("127.0.0.1:{port}/")];
+        assert!(shown.iter().any(|text| script.contains(text)), "{port}");
     }
     let mut session = Session::new();
     session.serve("examples/triggers.toml", &[]);
@@ -332,6 +347,10 @@ fn the_example_is_what_the_script_serves_and_says() {
             "{command}"
         );
     }
+    let typed = "echo 'Hello, World!' | nc -N 127.0.0.1 7008";
+    assert_eq!(session.run_command(typed).trim_end(), "Hello, World!");
+    let web = "printf 'GET /hello HTTP/1.0\\r\\n\\r\\n' | nc -N 127.0.0.1 7009";
+    assert!(session.run_command(web).ends_with("hello from WASI 0.2\n"));
     let noted = "nc -N 127.0.0.1 7007 < /dev/null; cat examples/upstart.txt";
     assert_eq!(
         session.run_command(noted),

@@ -78,6 +78,11 @@ fn a_go_guest_echoes_over_every_family_and_is_done_when_it_polls_for_another_cli
 }
 
 #[test]
+fn a_zig_guest_echoes_over_every_family() {
+    echoes_over_every_family("zig-echo", MUCH);
+}
+
+#[test]
 fn the_message_service_in_rust_and_in_c_answers_over_every_family() {
     for guest in ["message", "c-message"] {
         let name = format!("{guest}-{}", std::process::id());

@@ -1,398 +1,327 @@
-//! What only the typed worlds have: a connection as a resource, with directions that a guest can end and
-//! errors that it can tell apart; and guests that make of it what they should not, each of which costs
-//! its own connection and nothing else. (What all handlers have in common is told in `conformance`.)
+//! The typed world in both clothes: the host hands a guest its connection, and what a guest may do with
+//! it does what the crate for guests and `wit/bridge.wit` promise. (That bytes are exact over every
+//! family, and how limits end a guest, is told in `components` and `neighbours` for guests of all kinds.)
 
 mod support;
 
-use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 
-use serde_json::Value;
+use nix::unistd::{getgid, getuid};
 use support::{Client, Host, noise, verb};
 
-/// Both clothes of a guest that misbehaves in the way its argument names.
-const TYPED: &str = "unruly-typed.component";
-const ASYNC: &str = "unruly-async.component";
+/// The clothes of WASI 0.2 and of WASI 0.3, by what the names of their guests end with.
+const CLOTHES: [&str; 2] = ["typed", "async"];
 
-/// A host with one trigger for each of `ways` of `guest` to misbehave, named after it, and an echo.
-fn unruly(guest: &str, ways: &[&str], limits: &str) -> Host {
-    let triggers = ways.iter().map(|way| {
+/// A host with one trigger for each of these ways of a guest, named after the way.
+fn ways<'a>(guest: &str, ways: impl IntoIterator<Item = &'a str>, limits: &str) -> Host {
+    let triggers = ways.into_iter().map(|way| {
         format!(
             r#"
             [trigger.{way}]
-            listen = ["127.0.0.1:0", "unix:{{dir}}/{way}"]
-            wasm = "{{guest:{guest}}}"
+            listen = "127.0.0.1:0"
+            wasm = "{{guest:{guest}.component}}"
             args = ["{way}"]
-            limits = {{ connections = 20, {limits} }}
+            limits = {{ {limits} }}
             "#
         )
     });
-    Host::start(&format!(
+    Host::start(&triggers.collect::<String>())
+}
+
+/// What the guest of `trigger` has said to the log, one line only.
+fn told(host: &Host, trigger: &str) -> String {
+    let line = host.logged(&format!("a word of {trigger}"), |line| {
+        verb(line) == "output" && line["trigger"] == trigger
+    });
+    line["line"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_typed_guest_echoes_16_mib_bit_for_bit_whoever_built_it() {
+    let host = Host::start(
         r#"
-        [host]
-        limits = {{ connections = 20 }}
-        [trigger.echo]
+        [trigger.typed]
+        listen = ["127.0.0.1:0", "unix:{dir}/typed"]
+        wasm = "{guest:echo-typed.component}"
+        [trigger.async]
+        listen = ["127.0.0.1:0", "unix:{dir}/async"]
+        wasm = "{guest:echo-async.component}"
+        [trigger.cargo-component]
         listen = "127.0.0.1:0"
-        wasm = "{{guest:echo-typed.component}}"
-        {}
+        wasm = "{guest:echo-typed-cargo-component.component}"
         "#,
-        triggers.collect::<String>()
-    ))
-}
-
-/// The most memory that the host has ever had, in KiB.
-fn peak(host: &Host) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
-/// What a trigger's guests have said in the log so far, without what Rust says of every panic.
-fn said(host: &Host, trigger: &str) -> Vec<String> {
-    let said = host.said(trigger).into_iter();
-    said.map(|(_, line)| line)
-        .filter(|line| !line.is_empty() && !line.starts_with("note:"))
-        .collect()
-}
-
-/// Has a client ask each of `ways` while a neighbour is echoed, and expects it to hear, after the
-/// `ready` of those that say it, what is written beside it, and the log to tell its end.
-fn each_ends(guest: &str, limits: &str, ways: &[(&str, &str, &str)]) -> Host {
-    let names: Vec<_> = ways.iter().map(|(way, ..)| *way).collect();
-    let host = unruly(guest, &names, limits);
-    let mut neighbour = host.connect("echo");
-    for (way, heard, outcome) in ways {
-        for address in host.addresses(way) {
+    );
+    let data = noise(16 << 20);
+    for trigger in ["typed", "async", "cargo-component"] {
+        for address in host.addresses(trigger) {
             let mut client = Client::to(address);
-            // The guest may have ended before it is asked.
-            let _ = client.write_all(b"hello");
-            client.shutdown(Shutdown::Write);
-            assert_eq!(
-                String::from_utf8_lossy(&client.heard()),
-                *heard,
-                "{way} at {address}"
+            client.echo(b"Hello, World!");
+            assert!(
+                client.exchange(&data) == data,
+                "{address} gave back something else"
             );
         }
-        let ends = host.logged_times(2, "its ends", |line| {
-            verb(line) == "end" && line["trigger"] == *way
-        });
-        for end in ends {
-            assert_eq!(end["outcome"], *outcome, "{end}");
-        }
-        neighbour.echo(b"still here");
     }
-    host
-}
-
-/// Why the first connection of `trigger` was trapped.
-fn reason(host: &Host, trigger: &str) -> String {
-    host.ended(trigger)["reason"].as_str().unwrap().to_owned()
-}
-
-#[test]
-fn a_guest_of_02_ends_as_what_it_did() {
-    let host = each_ends(
-        TYPED,
-        "",
-        &[
-            ("return", "ready\n", "done"),
-            ("err", "ready\n", "exit(1)"),
-            ("exit", "ready\n", "exit(1)"),
-            ("trap", "ready\n", "trap"),
-            ("panic", "ready\n", "trap"),
-            ("forget", "ready\n", "done"),
-            ("drop", "ready\nhello", "done"),
-        ],
-    );
-    assert_eq!(said(&host, "err"), ["as it was told to"; 2]);
-    assert_eq!(said(&host, "panic")[1], "as it was told to");
-    assert_eq!(
-        reason(&host, "trap"),
-        "wasm trap: wasm `unreachable` instruction executed"
-    );
-}
-
-#[test]
-fn a_guest_of_03_ends_as_what_it_did() {
-    let host = each_ends(
-        ASYNC,
-        "",
-        &[
-            ("return", "", "done"),
-            ("err", "ready\n", "exit(1)"),
-            ("exit", "ready\n", "exit(1)"),
-            ("trap", "ready\n", "trap"),
-            ("panic", "ready\n", "trap"),
-            ("forget", "ready\n", "done"),
-            ("drop", "ready\nhello", "done"),
-            // The stream of the client's bytes, given back unread.
-            ("loop", "hello", "done"),
-        ],
-    );
-    assert_eq!(said(&host, "err"), ["as it was told to"; 2]);
-    assert_eq!(said(&host, "panic")[1], "as it was told to");
-    assert_eq!(said(&host, "loop"), ["sent: Ok(()), received: Ok(())"; 2]);
-    assert_eq!(
-        reason(&host, "trap"),
-        "wasm trap: wasm `unreachable` instruction executed"
-    );
-}
-
-#[test]
-fn a_guest_that_takes_more_than_it_may_is_stopped() {
-    let host = each_ends(
-        TYPED,
-        "",
-        &[
-            ("handles", "ready\n", "trap"),
-            ("beyond", "ready\n", "trap"),
-            ("unasked", "ready\n", "trap"),
-            ("orphan", "ready\n", "trap"),
-        ],
-    );
-    assert_eq!(reason(&host, "handles"), "resource table has no free keys");
-    assert_eq!(
-        reason(&host, "beyond"),
-        "wrote more than check-write allowed"
-    );
-    assert_eq!(
-        reason(&host, "unasked"),
-        "wrote more than check-write allowed"
-    );
-    assert_eq!(reason(&host, "orphan"), "resource has children");
-    assert_eq!(said(&host, "beyond"), [""; 0]);
-
-    let host = unruly(ASYNC, &["return", "handles"], "");
-    host.ask("return", b"");
-    let before = peak(&host);
-    for _ in 0..8 {
-        host.connect("handles").heard();
-    }
-    let ends = host.logged_times(8, "their ends", |line| {
-        verb(line) == "end" && line["trigger"] == "handles"
-    });
-    assert!(ends.iter().all(|end| end["outcome"] == "trap"), "{ends:#?}");
-    assert!(reason(&host, "handles").contains("handle limit exceeded"));
-    // A stream takes more than a KiB of the host.
-    assert!(
-        peak(&host) < before + (16 << 10),
-        "{} KiB, and {before} before",
-        peak(&host)
-    );
-}
-
-#[test]
-fn a_guest_that_goes_on_for_ever_is_ended_by_its_limits() {
-    let limits = r#"cpu = "200ms", memory = "16MiB""#;
-    each_ends(
-        TYPED,
-        limits,
-        &[("spin", "ready\n", "cpu"), ("grow", "ready\n", "memory")],
-    );
-    // The second has returned, and computes on in a task of its own.
-    each_ends(
-        ASYNC,
-        limits,
-        &[("spin", "ready\n", "cpu"), ("haunt", "ready\n", "cpu")],
-    );
-    // It waits for a word on how its client ended, and reads nothing that would tell.
-    each_ends(ASYNC, r#"idle = "300ms""#, &[("ending", "ready\n", "idle")]);
-    each_ends(
-        ASYNC,
-        r#"deadline = "300ms""#,
-        &[("ending", "ready\n", "deadline")],
-    );
-}
-
-#[test]
-fn a_guest_of_03_that_has_returned_goes_on_with_its_connection() {
-    let host = unruly(ASYNC, &["linger"], "");
-    for address in host.addresses("linger") {
-        let mut client = Client::to(address);
-        assert_eq!(client.line(), "ready");
-        let data = noise(1 << 20);
-        client.echo(b"long after");
-        assert!(client.exchange(&data) == data);
-    }
-    let ends = host.logged_times(2, "two ends", |line| verb(line) == "end");
+    let ends = host.logged_times(5, "five ends", |line| verb(line) == "end");
     assert!(ends.iter().all(|end| end["outcome"] == "done"), "{ends:#?}");
 }
 
 #[test]
-fn a_guest_that_has_ended_its_direction_still_hears_all_that_its_client_says() {
-    let data = noise(1 << 20);
-    for (guest, report) in [
-        (TYPED, "received 1048576 bytes"),
-        (ASYNC, "sent: Ok(()), received 1048576 bytes: Ok(())"),
-    ] {
-        let host = unruly(guest, &["finish"], "");
-        for address in host.addresses("finish") {
+fn a_typed_guest_knows_both_ends_of_its_connection_and_its_trigger() {
+    let own = std::process::id();
+    for clothes in CLOTHES {
+        let host = Host::start(&format!(
+            r#"
+            [trigger.who]
+            listen = ["127.0.0.1:0", "[::1]:0", "unix:{{dir}}/who", "unix:@portcullis-who-{clothes}-{own}"]
+            wasm = "{{guest:who-{clothes}.component}}"
+            "#
+        ));
+        let [inet, inet6, path, name] = host.addresses("who") else {
+            panic!("four addresses")
+        };
+        for address in [inet, inet6] {
             let mut client = Client::to(address);
-            // The client hears the end before it has said a word.
-            assert_eq!(client.rest(), b"ready\n");
-            client.write_all(&data).unwrap();
-            client.shutdown(Shutdown::Write);
+            let peer = here(&client);
+            assert_eq!(
+                client.line(),
+                format!("peer=inet {peer} local=inet {address} trigger=who")
+            );
+            assert_eq!(client.rest(), b"");
         }
-        let ends = host.logged_times(2, "two ends", |line| verb(line) == "end");
+        for address in [path, name] {
+            let name = address.strip_prefix("unix:").unwrap();
+            let mut client = Client::to(address);
+            let (uid, gid) = (getuid(), getgid());
+            assert_eq!(
+                client.line(),
+                format!("peer=unix uid={uid} gid={gid} pid={own} local=unix {name} trigger=who")
+            );
+            assert_eq!(client.rest(), b"");
+        }
+    }
+}
+
+fn here(client: &Client) -> SocketAddr {
+    let Client::Tcp(stream) = client else {
+        panic!("not over TCP")
+    };
+    stream.local_addr().unwrap()
+}
+
+#[test]
+fn the_crate_for_guests_reads_and_writes_as_rust_does() {
+    let text = format!("ada\nb\n\n{}\nno end", "long".repeat(50_000));
+    let numbered: Vec<_> = (1..)
+        .zip(text.lines())
+        .map(|(number, line)| format!("{number} {line}\n"))
+        .collect();
+    let numbered = numbered.concat();
+    let data = noise(3 << 20);
+    let few = noise(1001);
+    for clothes in CLOTHES {
+        let host = ways(&format!("probe-{clothes}"), ["lines", "all", "small"], "");
+        assert_eq!(host.ask("lines", b""), b"");
+        let answer = host.connect("lines").exchange(text.as_bytes());
+        assert!(answer == numbered.as_bytes(), "{clothes}");
+        assert_eq!(host.connect("all").exchange(&data), b"3145728 3145728\n");
+        assert_eq!(host.ask("all", b""), b"0 0\n");
+        assert_eq!(host.connect("small").exchange(&few), few);
+        let ends = host.logged_times(5, "five ends", |line| verb(line) == "end");
         assert!(ends.iter().all(|end| end["outcome"] == "done"), "{ends:#?}");
-        assert!(ends.iter().all(|end| end["rx"] == data.len()), "{ends:#?}");
-        assert_eq!(said(&host, "finish"), [report; 2]);
     }
 }
 
 #[test]
-fn a_guest_that_receives_no_more_can_still_answer() {
-    for (guest, answer) in [(TYPED, "Err(StreamError::Closed)"), (ASYNC, "Ok(())")] {
-        let host = unruly(guest, &["deaf"], "");
-        for address in host.addresses("deaf") {
-            // Neither has finished, nor will say anything.
-            let mut client = Client::to(address);
-            assert_eq!(
-                client.rest(),
-                format!("ready\n{answer}\n").as_bytes(),
-                "{address}"
-            );
+fn an_async_guest_may_use_what_others_have_made_and_change_its_mind() {
+    let host = ways("probe-async", ["copy", "fickle"], "");
+    let data = noise(3 << 20);
+    for trigger in ["copy", "fickle"] {
+        assert!(host.connect(trigger).exchange(&data) == data, "{trigger}");
+        let mut client = host.connect(trigger);
+        for _ in 0..20 {
+            client.echo(b"and");
         }
+        client.shutdown(Shutdown::Write);
+        assert_eq!(client.rest(), b"");
+    }
+    let ends = host.logged_times(4, "four ends", |line| verb(line) == "end");
+    assert!(ends.iter().all(|end| end["outcome"] == "done"), "{ends:#?}");
+}
+
+#[test]
+fn tasks_of_an_async_guest_outlive_its_handler() {
+    let host = ways("probe-async", ["tasks"], "");
+    let mut client = host.connect("tasks");
+    assert_eq!(client.bytes(14), b"one\ntwo\nthree\n");
+    assert_eq!(client.ask(b"abc"), b"");
+    assert_eq!(told(&host, "tasks"), "read Ok(3)");
+    assert_eq!(host.outcome("tasks"), "done");
+}
+
+#[test]
+fn a_typed_guest_that_has_ended_its_direction_reads_on_and_cannot_write() {
+    for clothes in CLOTHES {
+        let host = ways(&format!("probe-{clothes}"), ["half"], "");
+        let mut client = host.connect("half");
+        assert_eq!(client.rest(), b"bye\n");
+        assert_eq!(client.ask(b"ten bytes."), b"");
+        assert_eq!(told(&host, "half"), "read 10, wrote Err(BrokenPipe)");
+        assert_eq!(host.outcome("half"), "done");
+    }
+}
+
+#[test]
+fn a_typed_guest_that_receives_no_more_still_answers() {
+    for (clothes, answer) in CLOTHES.into_iter().zip(["read 0", "deaf"]) {
+        let host = ways(&format!("probe-{clothes}"), ["deaf"], "");
+        assert_eq!(host.connect("deaf").line(), answer);
         assert_eq!(host.outcome("deaf"), "done");
     }
 }
 
 #[test]
-fn to_end_both_directions_twice_and_to_write_then_is_told_as_closed() {
-    let host = unruly(TYPED, &["shutdown"], "");
-    for address in host.addresses("shutdown") {
-        let mut client = Client::to(address);
-        assert_eq!(client.rest(), b"ready\n");
-    }
-    let ends = host.logged_times(2, "two ends", |line| verb(line) == "end");
-    assert!(
-        ends.iter()
-            .all(|end| end["outcome"] == "done" && end["tx"] == 6),
-        "{ends:#?}"
-    );
-    let closed = ["read", "check", "write"].map(|what| format!("{what}: Err(StreamError::Closed)"));
-    assert_eq!(said(&host, "shutdown"), [closed.clone(), closed].concat());
-}
-
-#[test]
-fn two_handles_of_what_a_client_sends_give_every_byte_once() {
-    let host = unruly(TYPED, &["share"], "");
-    let answer = host.ask("share", b"abcd");
-    assert_eq!(answer, b"ready\n[97] [98]\n[99] [100]\n");
-}
-
-#[test]
-fn a_connection_is_sent_one_stream_only() {
-    let host = unruly(ASYNC, &["twice"], "");
-    let answer = host.ask("twice", b"");
-    assert_eq!(answer, b"ready\nErr(ErrorCode::Io), 5 bytes left\n");
-    assert_eq!(host.outcome("twice"), "done");
-}
-
-#[test]
-fn a_guest_is_told_that_its_client_has_reset_the_connection_and_not_that_it_has_finished() {
-    let host = Host::start(
-        r#"
-        [trigger.typed]
-        listen = "127.0.0.1:0"
-        wasm = "{guest:echo-typed.component}"
-        [trigger.async]
-        listen = "127.0.0.1:0"
-        wasm = "{guest:echo-async.component}"
-        "#,
-    );
-    for trigger in ["typed", "async"] {
-        let mut client = host.connect(trigger);
-        client.echo(b"in the middle of");
-        client.reset();
-        assert_eq!(host.outcome(trigger), "hangup");
-        let said = said(&host, trigger);
-        assert!(
-            said.len() == 1 && said[0].contains("reset"),
-            "{trigger}: {said:?}"
-        );
-    }
-}
-
-#[test]
-fn a_client_that_does_not_read_holds_its_guest_back_and_takes_no_memory_of_the_host() {
-    for guest in [TYPED, ASYNC, "unruly.component"] {
-        let host = unruly(guest, &["flood"], r#"idle = "300ms""#);
-        // All that the first takes once and for all.
-        let mut first = host.connect("flood");
-        Client::bytes(&mut first, 1 << 20);
-        drop(first);
-        host.ended("flood");
-        let before = peak(&host);
-        let silent: Vec<_> = (0..8).map(|_| host.connect("flood")).collect();
-        let ends = host.logged_times(9, "all ends", |line| verb(line) == "end");
-        for end in &ends[1..] {
-            assert_eq!(end["outcome"], "idle", "{end}");
-            let sent = end["tx"].as_u64().unwrap();
-            assert!(
-                (1..64 << 20).contains(&sent),
-                "more than the kernel's buffers hold: {end}"
-            );
-        }
-        // Beside the guests' own memory, of which each has a little more than a MiB.
-        assert!(
-            peak(&host) < before + (24 << 10),
-            "{} KiB, and {before} before",
-            peak(&host)
-        );
-        drop(silent);
-    }
-}
-
-#[test]
-fn a_hundred_mib_reach_a_client_that_reads_slowly_and_take_no_memory_of_the_host() {
-    let much: usize = 100 << 20;
-    for guest in [TYPED, ASYNC] {
-        let host = unruly(guest, &["flood"], "");
-        let mut client = host.connect("flood");
+fn a_client_that_resets_is_an_error_to_who_reads_and_to_who_writes() {
+    for clothes in CLOTHES {
+        let host = ways(&format!("probe-{clothes}"), ["wait", "push"], "");
+        let mut client = host.connect("wait");
         assert_eq!(client.line(), "ready");
-        let before = peak(&host);
-        let mut left = much;
-        // By pieces that are no multiple of any buffer's size.
-        let mut into = vec![0; 9973];
-        while left > 0 {
-            let count = client.read(&mut into).unwrap();
-            assert!(into[..count].iter().all(|byte| b"x\n".contains(byte)));
-            left = left.saturating_sub(count);
-        }
+        client.reset();
+        assert_eq!(told(&host, "wait"), "read Err(ConnectionReset)");
+        let mut client = host.connect("push");
+        client.bytes(1);
+        client.reset();
+        let why = told(&host, "push");
         assert!(
-            peak(&host) < before + (8 << 10),
-            "{} KiB, and {before} before",
-            peak(&host)
+            ["wrote ConnectionReset", "wrote BrokenPipe"].contains(&&*why),
+            "{why}"
         );
-        drop(client);
-        assert_eq!(host.outcome("flood"), "hangup");
     }
 }
 
 #[test]
-fn a_client_that_goes_away_while_it_is_answered_ends_both_clothes_as_hangup() {
-    for guest in [TYPED, ASYNC] {
-        let host = unruly(guest, &["flood"], "");
-        for address in host.addresses("flood") {
-            let mut client = Client::to(address);
-            Client::bytes(&mut client, 1 << 20);
-        }
-        let ends = host.logged_times(2, "two ends", |line: &Value| verb(line) == "end");
-        assert!(
-            ends.iter().all(|end| end["outcome"] == "hangup"),
-            "{ends:#?}"
+fn the_error_of_a_handler_is_a_line_of_the_log() {
+    for clothes in CLOTHES {
+        let host = ways(&format!("probe-{clothes}"), ["nothing", "debug"], "");
+        assert_eq!(host.connect("nothing").heard(), b"");
+        assert_eq!(host.outcome("nothing"), "exit(1)");
+        assert_eq!(told(&host, "nothing"), r#"no way to try Some("nothing")"#);
+        let mut client = host.connect("debug");
+        let (peer, local) = (here(&client), &host.addresses("debug")[0]);
+        assert_eq!(
+            client.line(),
+            format!(
+                r#"Connection {{ peer: Inet({peer}), local: Inet({local}), trigger: "debug" }}"#
+            )
         );
-        assert!(
-            said(&host, "flood")
-                .iter()
-                .any(|line| line.contains("the client reads"))
-        );
+    }
+}
+
+#[test]
+fn an_unruly_guest_ends_as_it_must() {
+    let both = [
+        ("trap", "trap"),
+        ("panic", "trap"),
+        ("err", "exit(1)"),
+        ("exit", "exit(1)"),
+        ("return", "done"),
+        ("forget", "done"),
+        ("handles", "trap"),
+    ];
+    let typed = [
+        ("grow", "memory"),
+        ("beyond", "trap"),
+        ("unasked", "trap"),
+        ("orphan", "trap"),
+    ];
+    ends("unruly-typed", both.into_iter().chain(typed), "");
+    ends("unruly-async", both, "");
+    ends("unruly-typed", [("spin", "cpu")], r#"cpu = "300ms""#);
+    ends(
+        "unruly-async",
+        [("spin", "cpu"), ("haunt", "cpu")],
+        r#"cpu = "300ms""#,
+    );
+    ends("unruly-async", [("ending", "idle")], r#"idle = "300ms""#);
+}
+
+/// Has a guest end in each of these ways, all at once, and checks with which outcome.
+fn ends(guest: &str, all: impl IntoIterator<Item = (&'static str, &'static str)>, limits: &str) {
+    let all: Vec<_> = all.into_iter().collect();
+    let host = ways(guest, all.iter().map(|(way, _)| *way), limits);
+    let mut clients: Vec<_> = all.iter().map(|(way, _)| host.connect(way)).collect();
+    for ((way, outcome), client) in all.iter().zip(&mut clients) {
+        assert_eq!(host.outcome(way), *outcome, "{guest} {way}");
+        let silent = *way == "return" && guest == "unruly-async";
+        let ready: &[u8] = if silent { b"" } else { b"ready\n" };
+        assert_eq!(client.heard(), ready, "{guest} {way}");
+    }
+}
+
+#[test]
+fn a_guest_that_has_let_its_connection_go_keeps_its_streams() {
+    let host = ways("unruly-typed", ["drop"], "");
+    assert_eq!(host.ask("drop", b"still there"), b"ready\nstill there");
+    assert_eq!(host.outcome("drop"), "done");
+    let host = ways("unruly-async", ["drop", "linger"], "");
+    for way in ["drop", "linger"] {
+        assert_eq!(host.ask(way, b"still there"), b"ready\nstill there");
+        assert_eq!(host.outcome(way), "done");
+    }
+}
+
+#[test]
+fn two_handles_to_the_input_share_its_bytes() {
+    let host = ways("unruly-typed", ["share"], "");
+    assert_eq!(
+        host.ask("share", b"abcd"),
+        b"ready\n[97] [98]\n[99] [100]\n"
+    );
+}
+
+#[test]
+fn a_direction_that_a_guest_has_ended_is_closed_to_it() {
+    let host = ways("unruly-typed", ["shutdown", "deaf"], "");
+    assert_eq!(host.connect("shutdown").heard(), b"ready\n");
+    assert_eq!(host.outcome("shutdown"), "done");
+    let lines: Vec<_> = host
+        .said("shutdown")
+        .into_iter()
+        .map(|(_, line)| line)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "read: Err(StreamError::Closed)",
+            "check: Err(StreamError::Closed)",
+            "write: Err(StreamError::Closed)"
+        ]
+    );
+    let answer = b"ready\nErr(StreamError::Closed)\n";
+    assert_eq!(host.connect("deaf").heard(), answer);
+    let host = ways("unruly-async", ["deaf"], "");
+    assert_eq!(host.connect("deaf").heard(), b"ready\nOk(())\n");
+}
+
+#[test]
+fn a_connection_is_sent_one_stream_and_that_may_be_its_own() {
+    let host = ways("unruly-async", ["twice", "loop"], "");
+    let answer = b"ready\nErr(ErrorCode::Io), 5 bytes left\n";
+    assert_eq!(host.connect("twice").rest(), answer);
+    let data = noise(1 << 20);
+    assert!(host.connect("loop").exchange(&data) == data);
+    assert_eq!(told(&host, "loop"), "sent: Ok(()), received: Ok(())");
+    assert_eq!(host.outcome("loop"), "done");
+}
+
+#[test]
+fn a_typed_guest_that_floods_a_client_that_never_reads_waits_for_it() {
+    for clothes in CLOTHES {
+        let host = ways(&format!("unruly-{clothes}"), ["flood"], r#"idle = "300ms""#);
+        let _client = host.connect("flood");
+        let end = host.ended("flood");
+        assert_eq!(end["outcome"], "idle");
+        let sent = end["tx"].as_u64().unwrap();
+        assert!((1..64 << 20).contains(&sent), "{end}");
     }
 }

@@ -10,12 +10,12 @@ use tokio::io::{AsyncWriteExt as _, copy, stdin, stdout};
 use tokio::net::UnixStream;
 
 use crate::connection::{Connection, Local, Peer, Stream};
-use crate::engine::{Engine, Pool};
+use crate::engine::{Cache, Compiler, Engine, Pool, Progress};
 use crate::handler::Handler;
 use crate::limits::Permits;
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::plan::{Access, Dir, GuestJob, GuestLimits};
+use crate::plan::{Access, CacheFolder, Dir, GuestJob, GuestLimits};
 use crate::shutdown::Shutdown;
 use crate::wasm::Wasm;
 
@@ -45,7 +45,7 @@ impl Attempt {
     ///
     /// # Errors
     /// When it cannot be loaded.
-    pub fn load(self) -> anyhow::Result<Loaded> {
+    pub fn load(self, progress: Progress) -> anyhow::Result<Loaded> {
         let Self {
             guest,
             args,
@@ -64,6 +64,7 @@ impl Attempt {
         let wasm = Wasm::read(&guest).with_context(|| format!("cannot load {path}"))?;
         let only = std::iter::once((&wasm, LIMITS.memory));
         let engine = Engine::new(Pool::new(1, 0, only))?;
+        let compiler = Compiler::new(engine, Cache::find(&CacheFolder::Usual), progress);
         let job = GuestJob {
             path: guest,
             args,
@@ -71,7 +72,7 @@ impl Attempt {
             dirs,
             limits: LIMITS,
         };
-        let handler = Handler::guest(&"try".into(), &job, &wasm, &engine)
+        let handler = Handler::guest(&"try".into(), &job, &wasm, &compiler)
             .with_context(|| format!("cannot load {path}"))?;
         Ok(Loaded(handler))
     }

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::log::Format;
+use crate::scaffold::{Lang, World};
 
 /// inetd for WebAssembly: one fresh sandboxed guest for every connection
 #[derive(Debug, Parser)]
@@ -35,6 +36,10 @@ pub enum Command {
     Try(Try),
     /// Say what a guest is and what it wants, with a trigger to begin with
     Inspect(Inspect),
+    /// Compile guests ahead, so that `run` finds them compiled
+    Compile(Compile),
+    /// Begin a guest: write a project that one command builds, with its trigger
+    New(New),
 }
 
 /// Where the triggers are.
@@ -65,6 +70,27 @@ pub struct Try {
 pub struct Inspect {
     /// A module or component
     pub guest: PathBuf,
+}
+
+/// Which guests.
+#[derive(Args, Debug)]
+pub struct Compile {
+    /// A module or component, or a trigger file or a folder of them, for all of their guests
+    #[arg(required = true, value_name = "GUEST|TRIGGERS")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Which project.
+#[derive(Args, Debug)]
+pub struct New {
+    /// Name of the guest, and of the folder it is written into
+    pub name: String,
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t = Lang::Rust)]
+    pub lang: Lang,
+    /// How it meets its connection [default: handler; stdio for what makes modules: c, go, zig]
+    #[arg(long, value_enum)]
+    pub world: Option<World>,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

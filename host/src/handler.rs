@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::connection::{Connection, Local};
-use crate::engine::Engine;
+use crate::engine::Compiler;
 use crate::outcome::Outcome;
 use crate::plan::{Admission, GuestJob, Job, NativeJob, NativeStyle, Trigger};
 use crate::preopen::Style;
@@ -79,7 +79,7 @@ impl Handler {
     pub fn load(
         trigger: &Trigger,
         guests: &Guests,
-        engine: &Engine,
+        compiler: &Compiler,
         spawner: &spawner::Handle,
     ) -> anyhow::Result<Loaded> {
         let native = |job: &NativeJob, fallback| {
@@ -101,7 +101,8 @@ impl Handler {
                 fallback,
             } => {
                 let wasm = guests.get(&guest.path);
-                let loaded = wasm.and_then(|wasm| Self::guest(&trigger.name, guest, wasm, engine));
+                let loaded =
+                    wasm.and_then(|wasm| Self::guest(&trigger.name, guest, wasm, compiler));
                 let loaded = loaded.with_context(|| {
                     format!(
                         "trigger `{}`: cannot load {}",
@@ -132,11 +133,11 @@ impl Handler {
         trigger: &Arc<str>,
         job: &GuestJob,
         wasm: &Wasm,
-        engine: &Engine,
+        compiler: &Compiler,
     ) -> anyhow::Result<Self> {
         Ok(match wasm.kind {
-            Kind::Module => Self::Module(Module::load(engine, wasm, trigger, job)?),
-            Kind::Component => Self::Component(Component::load(engine, wasm, trigger, job)?),
+            Kind::Module => Self::Module(Module::load(compiler, wasm, trigger, job)?),
+            Kind::Component => Self::Component(Component::load(compiler, wasm, trigger, job)?),
         })
     }
 

@@ -7,8 +7,10 @@
 //! uses only those below it in this list.
 
 pub mod cli;
+pub mod precompile;
 pub mod attempt;
 pub mod inspect;
+pub mod scaffold;
 pub mod serve;
 pub mod log;
 pub mod capacity;
@@ -25,6 +27,7 @@ pub mod connection;
 pub mod limits;
 pub mod meter;
 pub mod wasm;
+pub mod crew;
 pub mod plan;
 pub mod trigger;
 pub mod outcome;

@@ -2,8 +2,8 @@
 //! told to stop.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,20 +12,22 @@ use clap::Parser as _;
 use portcullis::attempt::Attempt;
 use portcullis::capacity::Capacity;
 use portcullis::cli::{Cli, Command};
-use portcullis::engine::{Engine, Pool};
+use portcullis::engine::{Cache, Compiler, Engine, Origin, Pool, Progress};
 use portcullis::handler::{Handler, Loaded};
 use portcullis::inspect::Profile;
 use portcullis::limits::HostLimit;
 use portcullis::listener::{Bound, Inherited};
 use portcullis::outcome::Outcome;
-use portcullis::plan::{Job, Plan, Trigger, describe};
+use portcullis::plan::{Plan, Trigger, describe};
+use portcullis::precompile::{Batch, Prepared};
+use portcullis::scaffold::Scaffold;
 use portcullis::serve::Service;
 use portcullis::shutdown::{Drained, Shutdown, Signals};
 use portcullis::spawner::{self, Spawner};
 use portcullis::wasm::{Guests, Wasm};
-use portcullis::{cli, log};
+use portcullis::{cli, crew, log};
 use sd_notify::NotifyState;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tracing::{info, warn};
 
 /// Why the command did not succeed. The exit codes are those of ucspi.
@@ -49,9 +51,11 @@ fn main() -> ExitCode {
     };
     let done = match &cli.command {
         Command::Run(file) => run(&cli, &file.path),
-        Command::Check(file) => check(&file.path),
+        Command::Check(file) => check(&cli, &file.path),
         Command::Try(guest) => attempt(&cli, guest),
         Command::Inspect(guest) => inspect(&guest.guest),
+        Command::Compile(guests) => compile(&cli, &guests.paths),
+        Command::New(guest) => begin(guest),
     };
     let (error, code) = match done {
         Ok(()) => return ExitCode::SUCCESS,
@@ -86,20 +90,25 @@ fn plan(path: &Path) -> Result<Plan, Failure> {
     Plan::load(path).map_err(|error| Failure::Asked(error.into()))
 }
 
-/// The engine for a plan, with room for as many instances as there may be.
-fn engine(plan: &Plan, guests: &Guests, instances: u32, spare: u32) -> Result<Engine, Failure> {
-    let guests = plan
-        .triggers
-        .iter()
-        .filter_map(|trigger| match &trigger.job {
-            // One that cannot be read is told of when it is loaded.
-            Job::Guest { guest, .. } => {
-                let wasm = guests.get(&guest.path).ok()?;
-                Some((&**wasm, guest.limits.memory))
-            }
-            Job::Native(_) => None,
-        });
-    Engine::new(Pool::new(instances, spare, guests)).map_err(Failure::Refused)
+/// The compiler for the guests of a plan, whose engine has room for as many instances as there may be.
+fn compiler(
+    cli: &Cli,
+    plan: &Plan,
+    guests: &Guests,
+    instances: u32,
+    spare: u32,
+) -> Result<Compiler, Failure> {
+    let engine = Engine::new(Pool::of(plan, guests, instances, spare)).map_err(Failure::Refused)?;
+    Ok(Compiler::new(
+        engine,
+        Cache::find(&plan.cache),
+        progress(cli),
+    ))
+}
+
+/// How one is told that guests are being compiled: log lines in JSON are for a machine to read.
+fn progress(cli: &Cli) -> Progress {
+    Progress::new(cli.log_format == log::Format::Text && io::stderr().is_terminal())
 }
 
 fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
@@ -114,7 +123,7 @@ fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let runtime = runtime()?;
     let inside = runtime.enter();
     let spawner = connect(spawner)?;
-    let handlers = load(&plan, capacity, &spawner)?;
+    let handlers = load(cli, &plan, capacity, &spawner)?;
     // From here on a signal drains: what is bound is also unbound.
     let mut signals = Signals::new()
         .context("cannot handle signals")
@@ -150,14 +159,20 @@ fn connect(spawner: Spawner) -> Result<spawner::Handle, Failure> {
 
 /// Loads what is to serve each trigger.
 fn load(
+    cli: &Cli,
     plan: &Plan,
     capacity: Capacity,
     spawner: &spawner::Handle,
 ) -> Result<Vec<Loaded>, Failure> {
     let guests = Guests::of(plan);
-    let engine = engine(plan, &guests, capacity.instances, capacity.spare)?;
-    let load = |trigger| Handler::load(trigger, &guests, &engine, spawner).map_err(Failure::Asked);
-    plan.triggers.iter().map(load).collect()
+    let compiler = compiler(cli, plan, &guests, capacity.instances, capacity.spare)?;
+    let inside = Handle::current();
+    let loaded = crew::until_failure(&plan.triggers, |trigger| {
+        let _inside = inside.enter();
+        Handler::load(trigger, &guests, &compiler, spawner)
+    });
+    compiler.sweep();
+    loaded.map_err(Failure::Asked)
 }
 
 /// A trigger with what serves it and where it listens.
@@ -268,18 +283,24 @@ fn notify(state: NotifyState<'_>) {
     }
 }
 
-fn check(path: &Path) -> Result<(), Failure> {
+fn check(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let plan = plan(path)?;
     let spawner = spawner()?;
+    let _log = log::start(cli.log_format, cli.log_level);
     let runtime = runtime()?;
-    let _inside = runtime.enter();
+    let inside = runtime.handle();
+    let _inside = inside.enter();
     let spawner = connect(spawner)?;
     let guests = Guests::of(&plan);
-    let engine = engine(&plan, &guests, 1, 0)?;
+    let compiler = compiler(cli, &plan, &guests, 1, 0)?;
+    let loaded = crew::all(&plan.triggers, |trigger| {
+        let _inside = inside.enter();
+        Handler::load(trigger, &guests, &compiler, &spawner)
+    });
     let mut report = describe::host(&plan).to_string();
     let mut errors = Vec::new();
-    for trigger in &plan.triggers {
-        let serves = match Handler::load(trigger, &guests, &engine, &spawner) {
+    for (trigger, loaded) in plan.triggers.iter().zip(loaded) {
+        let serves = match loaded {
             Ok(Loaded {
                 serving,
                 fallback: None,
@@ -318,7 +339,7 @@ fn attempt(cli: &Cli, guest: &cli::Try) -> Result<(), Failure> {
             .map(|(guest, host)| (guest.clone(), host.into()))
             .collect(),
     };
-    let loaded = attempt.load().map_err(Failure::Asked)?;
+    let loaded = attempt.load(progress(cli)).map_err(Failure::Asked)?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(loaded.run()).map_err(Failure::Refused)?;
     // A read of the terminal may be under way, and cannot be called off.
@@ -342,6 +363,42 @@ fn inspect(path: &Path) -> Result<(), Failure> {
     let wasm = Wasm::read(path).with_context(|| format!("cannot inspect {}", path.display()));
     let profile = wasm.map(Profile::of).map_err(Failure::Asked)?;
     print(&profile.report(path).to_string())
+}
+
+fn compile(cli: &Cli, paths: &[PathBuf]) -> Result<(), Failure> {
+    let _log = log::start(cli.log_format, cli.log_level);
+    let mut failed = None;
+    for path in paths {
+        let batch = if Batch::names_triggers(path) {
+            Batch::of_plan(&plan(path)?)
+        } else {
+            Batch::of_guest(path).map_err(Failure::Asked)?
+        };
+        for Prepared { path, done } in batch.prepare(progress(cli)).map_err(Failure::Refused)? {
+            let what = match done {
+                Ok(Origin::Cached) => "cached already".to_owned(),
+                Ok(Origin::Compiled(time)) => format!("compiled in {:.1} s", time.as_secs_f64()),
+                Ok(Origin::Unkept(why)) => {
+                    failed.get_or_insert_with(|| Failure::Refused(anyhow!(why)));
+                    "compiled, but not kept".to_owned()
+                }
+                Err(error) => {
+                    failed.get_or_insert(Failure::Asked(error));
+                    "not compiled".to_owned()
+                }
+            };
+            print(&format!("{}: {what}\n", printable(&path.to_string_lossy())))?;
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn begin(guest: &cli::New) -> Result<(), Failure> {
+    let here = Path::new(".");
+    let scaffold = Scaffold::new(&guest.name, guest.lang, guest.world).map_err(Failure::Asked)?;
+    scaffold.fits(here).map_err(Failure::Asked)?;
+    scaffold.write(here).map_err(Failure::Refused)?;
+    print(&scaffold.to_string())
 }
 
 fn print(report: &str) -> Result<(), Failure> {

@@ -36,8 +36,21 @@ pub struct Plan {
     pub grace: Duration,
     /// How many connections may be open over all triggers; `None`: as many as this machine carries.
     pub connections: Option<NonZeroU32>,
+    /// Where compiled guests are kept.
+    pub cache: CacheFolder,
     /// In the order of the trigger file.
     pub triggers: Vec<Trigger>,
+}
+
+/// The folder in which compiled guests are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheFolder {
+    /// Where the environment has such things.
+    Usual,
+    /// Nowhere.
+    None,
+    /// There; absolute.
+    At(PathBuf),
 }
 
 impl Plan {
@@ -155,6 +168,11 @@ pub struct GuestLimits {
     pub deadline: Duration,
     /// Longest time in which no byte goes either way.
     pub idle: Duration,
+}
+
+impl GuestLimits {
+    /// The memory of a guest whose trigger says nothing of it.
+    pub const MEMORY: u64 = 64 << 20;
 }
 
 /// A plain executable and how its processes are set up.

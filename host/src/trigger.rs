@@ -14,7 +14,7 @@ use toml::Spanned;
 
 pub use diagnostic::{Problem, Problems, did_you_mean, printable, quoted};
 pub use reader::{Field, Key};
-pub use shape::{Entries, NumberOrText, OneOrMany, TextOr};
+pub use shape::{BooleanOrText, Entries, NumberOrText, OneOrMany, TextOr};
 pub use source::{Source, Span};
 
 use reader::{Keys, Table};
@@ -37,6 +37,8 @@ pub struct Host {
     pub grace: Field<String>,
     /// Over all triggers.
     pub limits: Field<HostLimits>,
+    /// The path of a folder, or `false`.
+    pub cache: Field<BooleanOrText>,
 }
 
 /// `limits` in `[host]`.
@@ -177,6 +179,7 @@ impl Keys for Host {
         Self {
             grace: table.take("grace", r#"a duration such as "30s""#),
             limits: table.take("limits", "a table such as { connections = 10000 }"),
+            cache: table.take("cache", "a path or `false`"),
         }
     }
 }

@@ -19,11 +19,16 @@ pub use world::World;
 /// The module from which preview 1 is imported.
 pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
+/// What tells the content of a file from every other.
+pub type Digest = blake3::Hash;
+
 /// One file, whole.
 #[derive(Debug)]
 pub struct Wasm {
     /// What it holds.
     pub bytes: Vec<u8>,
+    /// Of that.
+    pub digest: Digest,
     /// Which kind it is.
     pub kind: Kind,
     /// What it imports, by the module or interface it comes from; an interface has no names here.
@@ -82,6 +87,7 @@ impl Wasm {
     pub fn new(bytes: Vec<u8>) -> anyhow::Result<Self> {
         let mut wasm = Self {
             kind: Kind::of(&bytes)?,
+            digest: blake3::hash(&bytes),
             bytes: Vec::new(),
             imports: BTreeMap::new(),
             exports: Vec::new(),

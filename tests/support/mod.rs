@@ -137,12 +137,27 @@ impl Host {
         Self::start_in(dir, triggers, adjust)
     }
 
+    /// The same, for guests that take a minute each to compile.
+    pub fn start_slowly(triggers: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::start_within(15 * PATIENCE, dir, triggers, |_| {})
+    }
+
     /// The same, in a folder that is prepared already.
     pub fn start_in(dir: TempDir, triggers: &str, adjust: impl FnOnce(&mut Command)) -> Self {
+        Self::start_within(PATIENCE, dir, triggers, adjust)
+    }
+
+    fn start_within(
+        patience: Duration,
+        dir: TempDir,
+        triggers: &str,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Self {
         let file = dir.path().join("triggers.toml");
         fs::write(&file, with_paths(triggers, dir.path())).unwrap();
         let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        manager.set_read_timeout(Some(patience)).unwrap();
         let mut command = portcullis();
         command
             .args(["--log-format", "json", "--log-level", "debug", "run"])

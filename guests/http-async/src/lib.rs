@@ -4,7 +4,7 @@ use std::env;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response};
+use wasip3::http::types::{ErrorCode, Fields, HeaderError, Method, Request, Response};
 use wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult, StreamWriter};
 use wasip3::{spawn_local, wit_future, wit_stream};
 
@@ -29,17 +29,19 @@ impl wasip3::exports::http::handler::Guest for Service {
                     to.write_all(format!("chunk {n}\n").into_bytes()).await;
                 }
             }),
-            // As it comes, and then its trailers: which, has to be said first.
+            // As it comes, and then its trailers.
             (Method::Post, "/echo") => {
-                let headers = trailer(&request);
+                let fields = Fields::new();
+                // Which trailers there will be is said beforehand.
+                let names = request.get_headers().get("trailer");
+                fields.set("trailer", &names).map_err(refused)?;
                 let (body, trailers) = body(request);
-                answer(headers, trailers, async |to| copy(body, to).await)
+                answer(fields, trailers, async |to| copy(body, to).await)
             }
             // The same without touching a byte: the host is left to itself.
             (Method::Post, "/forward") => {
-                let headers = trailer(&request);
                 let (body, trailers) = body(request);
-                Response::new(headers, Some(body), trailers).0
+                Response::new(Fields::new(), Some(body), trailers).0
             }
             (Method::Post, "/sum") => {
                 let (body, trailers) = body(request);
@@ -73,15 +75,6 @@ fn headers(request: &Request) -> String {
         writeln!(lines, "{name}: {}", value.escape_ascii()).expect("a string takes it");
     }
     lines
-}
-
-/// The names of the trailers that are to come.
-fn trailer(request: &Request) -> Fields {
-    let headers = Fields::new();
-    for names in request.get_headers().get("trailer") {
-        headers.append("trailer", &names).expect("as it came");
-    }
-    headers
 }
 
 fn body(request: Request) -> (StreamReader<u8>, Trailers) {
@@ -132,11 +125,15 @@ fn none() -> Trailers {
 
 /// An answer whose body is written after it has begun. How it was received is not asked.
 fn answer(
-    headers: Fields,
+    fields: Fields,
     trailers: Trailers,
     write: impl AsyncFnOnce(StreamWriter<u8>) + 'static,
 ) -> Response {
     let (to, body) = wit_stream::new();
     spawn_local(async move { write(to).await });
-    Response::new(headers, Some(body), trailers).0
+    Response::new(fields, Some(body), trailers).0
+}
+
+fn refused(error: HeaderError) -> ErrorCode {
+    ErrorCode::InternalError(Some(error.to_string()))
 }

@@ -37,7 +37,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         (&Method::GET, "/stream") => {
             Body::from_stream(stream::iter((1..=10).map(|n| format!("chunk {n}\n"))))
         }
-        // As it comes, trailers and all: which, has to be said first.
+        // As it comes, trailers and all; which ones there will be is said beforehand.
         (&Method::POST, "/echo") => {
             let mut answer = Response::new(body);
             if let Some(names) = head.headers.get("trailer") {

@@ -4,7 +4,7 @@ mod reader;
 mod writer;
 
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,8 +18,9 @@ pub use writer::Writer;
 
 /// The connection that this instance is for.
 ///
-/// It reads and writes by the traits of [`futures-io`](futures_io), and so with all that is made for them. Without them, whole pieces can
-/// be [received](Self::chunk) and [sent](Self::send); that is also the fastest way, since no byte is copied.
+/// It reads and writes by the traits of [`futures-io`](futures_io), and so with all that is made for them: `futures`, `futures-lite`, and
+/// by its `compat` module `tokio-util`. Without them, whole pieces can be [received](Self::chunk) and [sent](Self::send); that is also
+/// the fastest way, since no byte is copied.
 ///
 /// ```
 /// use std::io;
@@ -101,7 +102,7 @@ impl Connection {
     }
 
     /// Both directions at once, for those who read while they write. See [`into_split`](Self::into_split) for tasks of their own.
-    pub fn split(&mut self) -> (&mut Reader, &mut Writer) {
+    pub fn halves(&mut self) -> (&mut Reader, &mut Writer) {
         (&mut self.reader, &mut self.writer)
     }
 
@@ -119,14 +120,6 @@ impl AsyncRead for Connection {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.reader).poll_read(cx, buffer)
-    }
-
-    fn poll_read_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.reader).poll_read_vectored(cx, buffers)
     }
 }
 
@@ -147,14 +140,6 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.writer).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.writer).poll_write_vectored(cx, pieces)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -213,10 +198,6 @@ fn broken(code: wit::ErrorCode) -> io::Error {
 
 /// What `async_handler!` has the host call.
 #[doc(hidden)]
-#[expect(
-    clippy::result_unit_err,
-    reason = "the world has no more to say than that"
-)]
 pub async fn serve<O: Outcome>(
     resource: wit::Connection,
     handle: impl AsyncFnOnce(Connection) -> O,

@@ -133,3 +133,51 @@ macro_rules! from_wit {
 from_wit!(crate::bindings::sync::portcullis::bridge::endpoints);
 #[cfg(feature = "async")]
 from_wit!(crate::bindings::asynchronous::portcullis::bridge::endpoints);
+
+#[cfg(all(test, feature = "sync"))]
+mod tests {
+    use super::{Credentials, Local, Peer, UnixName};
+    use crate::bindings::sync::portcullis::bridge::endpoints as wit;
+
+    #[test]
+    fn addresses_are_those_of_the_standard_library() {
+        let peer = wit::PeerEndpoint::Inet(wit::InetEndpoint {
+            address: (192, 0, 2, 7),
+            port: 4321,
+        });
+        assert_eq!(
+            Peer::from(peer),
+            Peer::Inet("192.0.2.7:4321".parse().unwrap())
+        );
+        let local = wit::LocalEndpoint::Inet6(wit::Inet6Endpoint {
+            address: (0xfe80, 0, 0, 0, 0, 0, 0, 0x1),
+            port: 80,
+            scope_id: 3,
+        });
+        assert_eq!(
+            Local::from(local),
+            Local::Inet("[fe80::1%3]:80".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn endpoints_look_as_in_the_log() {
+        let credentials = |pid| {
+            Peer::Unix(Credentials {
+                uid: 1000,
+                gid: 100,
+                pid,
+            })
+        };
+        let local = |name| Local::Unix(name).to_string();
+        assert_eq!(
+            Peer::Inet("[::1]:4321".parse().unwrap()).to_string(),
+            "[::1]:4321"
+        );
+        assert_eq!(credentials(Some(7)).to_string(), "unix:uid=1000,pid=7");
+        assert_eq!(credentials(None).to_string(), "unix:uid=1000");
+        assert_eq!(local(UnixName::Path(b"/run/x".to_vec())), "unix:/run/x");
+        assert_eq!(local(UnixName::Abstract(b"x\0y".to_vec())), "unix:@x\\x00y");
+        assert_eq!(local(UnixName::Unnamed), "unix");
+    }
+}

@@ -73,3 +73,7 @@ pub use endpoints::{Credentials, Local, Peer, UnixName};
 pub use outcome::Outcome;
 #[cfg(feature = "sync")]
 pub use sync::{Chunks, Connection, serve};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

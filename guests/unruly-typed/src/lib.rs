@@ -53,8 +53,7 @@ impl exports::portcullis::bridge::handler::Guest for Unruly {
             "forget" => {
                 let input = connection.input();
                 mem::forget(input.subscribe());
-                mem::forget(input);
-                mem::forget(output);
+                mem::forget((input, output));
                 mem::forget(connection);
                 return Ok(());
             }

@@ -14,7 +14,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::NotStarted;
 use crate::connection::{Connection, Local};
-use crate::engine::{Engine, Overrun, begins_within};
+use crate::engine::{Compiler, Engine, Overrun, begins_within};
 use crate::outcome::Outcome;
 use crate::plan::GuestJob;
 use crate::preopen::dirs::{Dirs, FILES};
@@ -47,14 +47,15 @@ impl Component {
     /// When it does not compile, exports nothing that can be served, imports what the host lacks, or
     /// starts out larger than its memory limit; or when a directory cannot be opened.
     pub fn load(
-        engine: &Engine,
+        compiler: &Compiler,
         wasm: &Wasm,
         trigger: &Arc<str>,
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
         begins_within(wasm, &job.limits)?;
         let world = World::of(&wasm.exports)?;
-        let component = engine.component(wasm)?;
+        let engine = compiler.engine();
+        let component = compiler.component(wasm, &job.path)?;
         let linker = linker(engine, wasm.is_concurrent()).map_err(anyhow::Error::from)?;
         let pre = linker.instantiate_pre(&component);
         let entry = pre.and_then(|pre| {

@@ -10,7 +10,7 @@ use wasmtime::{ExternType, InstancePre, Linker, ModuleExport, Store};
 use super::NotStarted;
 use super::watch::{Time, watch};
 use crate::connection::{Connection, Local};
-use crate::engine::{Budget, Engine, Metered, Overrun, begins_within};
+use crate::engine::{Budget, Compiler, Engine, Metered, Overrun, begins_within};
 use crate::outcome::Outcome;
 use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::args::Strings;
@@ -41,13 +41,14 @@ impl Module {
     /// When it does not compile, is no program, imports what the host lacks, or starts out larger
     /// than its memory limit; or when a directory cannot be opened.
     pub fn load(
-        engine: &Engine,
+        compiler: &Compiler,
         wasm: &Wasm,
         trigger: &Arc<str>,
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
         begins_within(wasm, &job.limits)?;
-        let module = engine.module(wasm)?;
+        let engine = compiler.engine();
+        let module = compiler.module(wasm, &job.path)?;
         let style = style(wasm);
         let start = program(&module)?;
         let mut linker = Linker::new(engine.wasmtime());

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::words::{
     Command, Count, Door, Inside, Listen, Name, Time, resource_limit, variables, visible,
 };
-use super::{Access, GuestJob, Job, NativeJob, NativeStyle, Plan, SocketOptions, Trigger};
+use super::{
+    Access, CacheFolder, GuestJob, Job, NativeJob, NativeStyle, Plan, SocketOptions, Trigger,
+};
 
 /// The host's own part of a plan, as a block of lines.
 #[must_use]
@@ -29,6 +31,11 @@ pub fn host(plan: &Plan) -> impl Display {
                 "limits",
                 "as many connections over all triggers as this machine carries",
             ),
+        }?;
+        match &plan.cache {
+            CacheFolder::Usual => Ok(()),
+            CacheFolder::None => line(f, "cache", "none"),
+            CacheFolder::At(path) => line(f, "cache", visible(&path.to_string_lossy())),
         }
     })
 }

@@ -13,15 +13,17 @@ use super::clash::Claims;
 use super::fit::{self, Fit};
 use super::native::Bounds;
 use super::quantity::{duration, limit, memory, rate, time_limit};
-use super::scope::Scope;
-use super::{Admission, GuestLimits, Job, Plan, Rate, Trigger, guest, native, socket, text};
+use super::scope::{Scope, Wrong};
+use super::{
+    Admission, CacheFolder, GuestLimits, Job, Plan, Rate, Trigger, guest, native, socket, text,
+};
 use crate::trigger::{
-    self, Field, Host, HostLimits, Limits, Problems, Source, Span, TriggerFile, quoted,
+    self, BooleanOrText, Field, Host, HostLimits, Limits, Problems, Source, Span, TriggerFile,
+    quoted,
 };
 
 const GRACE: Duration = Duration::from_secs(30);
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
-const MEMORY: u64 = 64 * 1024 * 1024;
 const CPU: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_hours(1);
 const IDLE: Duration = Duration::from_mins(5);
@@ -77,6 +79,7 @@ fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
     let mut plan = Plan {
         grace: GRACE,
         connections: None,
+        cache: CacheFolder::Usual,
         triggers: Vec::new(),
     };
     let mut hosts: Option<(Arc<Source>, Span)> = None;
@@ -103,7 +106,7 @@ fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
             problems,
         };
         if let Field::Given(_, host) = host {
-            (plan.grace, plan.connections) = read_host(&mut scope, host.into_inner());
+            read_host(&mut scope, host.into_inner(), &mut plan);
         }
         for trigger in triggers {
             let name = &trigger.name;
@@ -126,13 +129,25 @@ fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
     plan
 }
 
-fn read_host(scope: &mut Scope<'_>, host: Host) -> (Duration, Option<NonZeroU32>) {
-    let Host { grace, limits } = host;
+fn read_host(scope: &mut Scope<'_>, host: Host, plan: &mut Plan) {
+    let Host {
+        grace,
+        limits,
+        cache,
+    } = host;
     let HostLimits { connections } = limits.given().unwrap_or_default();
-    (
-        scope.text(grace, duration).unwrap_or(GRACE),
-        scope.value(connections, limit),
-    )
+    plan.grace = scope.text(grace, duration).unwrap_or(GRACE);
+    plan.connections = scope.value(connections, limit);
+    let folder = scope.folder().to_owned();
+    let cache = scope.value(cache, |written| match written {
+        BooleanOrText::Text(path) => Ok(CacheFolder::At(text::path(path, &folder)?)),
+        BooleanOrText::Boolean(false) => Ok(CacheFolder::None),
+        BooleanOrText::Boolean(true) => Err(Wrong::new(
+            "`true` is no folder",
+            "without the key there is a cache in the usual folder; with `false` there is none",
+        )),
+    });
+    plan.cache = cache.unwrap_or(CacheFolder::Usual);
 }
 
 fn read_trigger(
@@ -175,7 +190,7 @@ fn read_trigger(
         rate: limits.rate,
     };
     let guest_limits = GuestLimits {
-        memory: limits.memory.unwrap_or(MEMORY),
+        memory: limits.memory.unwrap_or(GuestLimits::MEMORY),
         cpu: limits.cpu.unwrap_or(CPU),
         deadline: limits.deadline.unwrap_or(DEADLINE),
         idle: limits.idle.unwrap_or(IDLE),

@@ -24,6 +24,15 @@ pub enum TextOr<T> {
     Table(T),
 }
 
+/// Yes or no, or a word.
+#[derive(Clone, Debug)]
+pub enum BooleanOrText {
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A string.
+    Text(String),
+}
+
 /// A number, or a word.
 #[derive(Clone, Debug)]
 pub enum NumberOrText {
@@ -110,6 +119,17 @@ impl Shape for NumberOrText {
         match value {
             DeValue::String(text) => Ok(Self::Text(text.into_owned())),
             other => i64::read(other, at, problems).map(Self::Number),
+        }
+    }
+}
+
+impl Shape for BooleanOrText {
+    const NAME: &'static str = "a string or a boolean";
+
+    fn read(value: DeValue<'_>, at: &At<'_>, problems: &mut Problems) -> Result<Self, Mismatch> {
+        match value {
+            DeValue::String(text) => Ok(Self::Text(text.into_owned())),
+            other => bool::read(other, at, problems).map(Self::Boolean),
         }
     }
 }

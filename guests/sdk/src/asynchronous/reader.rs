@@ -25,35 +25,37 @@ pub struct Reader {
 
 enum State {
     Idle(Source),
-    Busy(Pin<Box<dyn Future<Output = (Source, io::Result<Vec<u8>>)>>>),
+    Busy(Receiving),
     /// Only for as long as one state makes way for the next.
     Between,
 }
 
+type Receiving = Pin<Box<dyn Future<Output = (Source, io::Result<Vec<u8>>)>>>;
+
 struct Source {
     stream: StreamReader<u8>,
-    /// Until it was asked.
+    /// `None` once the stream has ended.
     ending: Option<FutureReader<Result<(), wit::ErrorCode>>>,
 }
 
 impl Source {
     /// Fills the buffer as far as the client has sent; leaves it empty at the end of input.
     async fn receive(mut self, mut buffer: Vec<u8>) -> (Self, io::Result<Vec<u8>>) {
-        loop {
+        // To read a stream that has ended is a trap; readers of lines do it all the time.
+        while self.ending.is_some() {
             let (result, filled) = self.stream.read(buffer).await;
             buffer = filled;
-            if let StreamResult::Dropped = result {
-                break;
+            if result == StreamResult::Dropped
+                && let Some(ending) = self.ending.take()
+                && let Err(code) = ending.await
+            {
+                return (self, Err(broken(code)));
             }
             if !buffer.is_empty() {
-                return (self, Ok(buffer));
+                break;
             }
         }
-        let ended = match self.ending.take() {
-            Some(ending) => ending.await.map_err(broken),
-            None => Ok(()),
-        };
-        (self, ended.map(|()| buffer))
+        (self, Ok(buffer))
     }
 }
 

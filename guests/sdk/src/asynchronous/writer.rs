@@ -83,10 +83,16 @@ impl Writer {
         let State::Writing(writing) = &mut self.state else {
             return Poll::Ready(Ok(()));
         };
-        let written = ready!(writing.as_mut().poll(cx));
-        self.state = State::Finished;
-        self.state = State::Idle(written?);
-        Poll::Ready(Ok(()))
+        match ready!(writing.as_mut().poll(cx)) {
+            Ok(sink) => {
+                self.state = State::Idle(sink);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => {
+                self.state = State::Finished;
+                Poll::Ready(Err(error))
+            }
+        }
     }
 
     /// Begins to write. Only when idle.
@@ -131,7 +137,7 @@ impl AsyncWrite for Writer {
         }
         let length = bytes.len().min(CHUNK);
         self.start(bytes[..length].to_vec())?;
-        // Not before the first poll are they on their way. An error is for who comes next: these bytes were taken.
+        // Before the first poll they are not on their way. What goes wrong later is told to who writes next.
         match self.poll_idle(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(length)),

@@ -70,6 +70,7 @@ struct Served<'a> {
     meter: &'a Arc<Meter>,
     /// Told when the connection is to take no further request.
     enough: &'a Notify,
+    wire: &'a Connected,
 }
 
 impl Entry {
@@ -107,6 +108,7 @@ impl Entry {
             said: gift.said(id),
             meter: &meter,
             enough: &enough,
+            wire: &wire,
         };
         let both = async {
             let patience = PATIENCE.min(gift.limits.idle);
@@ -138,13 +140,15 @@ impl Entry {
             outcome = both => outcome,
             outcome = watch(time, &meter, drain) => outcome,
         };
+        // The socket is closed before the place is given back.
         drop(wire);
         drop(permits);
         outcome
     }
 }
 
-/// Speaks HTTP with a client until either has had enough, and asks for an answer to each request.
+/// Speaks HTTP with a client, and asks for an answer to each request, until the client has had enough
+/// or the host has: the request at hand is answered then, and is the last.
 async fn talk(
     wire: Connected,
     client: Client,
@@ -259,7 +263,8 @@ impl Served<'_> {
             Ok(0)
         };
         let ended = meter.run(call).await;
-        let ended = outcome(ended, false, store.data_mut().budget().overrun());
+        let overrun = store.data_mut().budget().overrun();
+        let ended = outcome(ended, self.wire.hangup(), overrun);
         // Before the store is dropped, and with it what an unfinished body comes from.
         failed.store(ended != Outcome::Done, Relaxed);
         ended
@@ -321,7 +326,8 @@ impl Served<'_> {
             store.run_concurrent(serve).await?
         };
         let ended = self.meter.run(call).await;
-        let ended = failed(outcome(ended, false, store.data_mut().budget().overrun()));
+        let overrun = store.data_mut().budget().overrun();
+        let ended = failed(outcome(ended, self.wire.hangup(), overrun));
         broken.store(ended.is_some(), Relaxed);
         ended
     }

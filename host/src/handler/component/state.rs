@@ -21,9 +21,12 @@ use crate::preopen::wire::Connected;
 /// Random bytes of one call, which nothing can interrupt.
 const RANDOM: u64 = 1 << 20;
 
-/// Handles of the component model that an instance may hold at once, in all its tables: those of its
-/// streams, futures and tasks, each of which takes memory of the host, and what it lends to a call.
-const HANDLES: usize = 4096;
+/// Handles that an instance may have of any kind, those of resources, streams and futures of its own
+/// included: each is memory of the host, which `limits.memory` does not count.
+const ALL_HANDLES: usize = 10_000;
+
+/// Bytes that an instance may hand to the host in one call.
+const HANDED_OVER: usize = 2 << 20;
 
 /// Bytes of the headers of one request or answer, with what the host adds to keep them.
 const HEADERS: usize = 64 * 1024;
@@ -110,9 +113,11 @@ impl Gift {
             table,
             budget: Budget::new(&self.limits, meter.clone()),
         });
-        store.set_max_component_handles(HANDLES);
-        // No call carries more than there can be to carry.
-        store.set_hostcall_fuel(usize::try_from(self.limits.memory).unwrap_or(usize::MAX));
+        store.set_max_component_handles(ALL_HANDLES);
+        store.set_hostcall_fuel(HANDED_OVER);
+        if let Some(concurrent) = store.concurrent_resource_table() {
+            concurrent.set_max_capacity(ALL_HANDLES);
+        }
         store
     }
 }

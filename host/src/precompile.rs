@@ -1,0 +1,110 @@
+//! `portcullis compile`: fills the cache ahead, with what `run` will look for. Machine code depends on
+//! the engine and that on the plan, so a trigger file is compiled for as a whole; a guest by itself is
+//! compiled for plans that give it the usual limits.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::crew;
+use crate::engine::{Cache, Compiler, Engine, Origin, Pool, Progress, begins_within};
+use crate::plan::{CacheFolder, GuestJob, GuestLimits, Job, Plan};
+use crate::wasm::{Guests, Wasm};
+
+/// Guests for one engine and one cache.
+pub struct Batch {
+    guests: Vec<Guest>,
+    pool: Pool,
+    cache: CacheFolder,
+}
+
+/// One of them, as it is called and as it was read.
+type Guest = (PathBuf, Result<Arc<Wasm>, String>);
+
+/// What became of one guest.
+pub struct Prepared {
+    /// As it is called.
+    pub path: PathBuf,
+    /// Where its code came from, or why there is none.
+    pub done: anyhow::Result<Origin>,
+}
+
+impl Batch {
+    /// Whether a path names triggers, and not a guest.
+    pub fn names_triggers(path: &Path) -> bool {
+        path.is_dir() || path.extension() == Some(OsStr::new("toml"))
+    }
+
+    /// A guest as it is compiled for a plan that has it, and only such as want no more.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_guest(path: &Path) -> anyhow::Result<Self> {
+        let wasm = Wasm::read(path).with_context(|| format!("cannot load {}", path.display()))?;
+        // One that starts with more has more in its trigger.
+        let memory = wasm.memories.iter().copied().max().unwrap_or_default();
+        let memory = memory.max(GuestLimits::MEMORY);
+        Ok(Self {
+            pool: Pool::new(1, 0, std::iter::once((&wasm, memory))),
+            guests: vec![(path.to_owned(), Ok(Arc::new(wasm)))],
+            cache: CacheFolder::Usual,
+        })
+    }
+
+    /// All guests of a plan, each file once.
+    pub fn of_plan(plan: &Plan) -> Self {
+        let read = Guests::of(plan);
+        let mut guests: Vec<Guest> = Vec::new();
+        for trigger in &plan.triggers {
+            let Job::Guest { guest, .. } = &trigger.job else {
+                continue;
+            };
+            if guests.iter().all(|(path, _)| *path != guest.path) {
+                let wasm = ready(&read, guest).map_err(|error| {
+                    let (name, path) = (&trigger.name, guest.path.display());
+                    format!("trigger `{name}`: cannot load {path}: {error:#}")
+                });
+                guests.push((guest.path.clone(), wasm));
+            }
+        }
+        Self {
+            pool: Pool::of(plan, &read, 1, 0),
+            guests,
+            cache: plan.cache.clone(),
+        }
+    }
+
+    /// Compiles those that are not in the cache yet.
+    ///
+    /// # Errors
+    /// When there is no cache to put them in, or no engine. That a guest does not compile is said of
+    /// the guest.
+    pub fn prepare(self, progress: Progress) -> anyhow::Result<Vec<Prepared>> {
+        let Some(cache) = Cache::open(&self.cache)? else {
+            bail!(
+                "there is no cache to put compiled guests in; name a folder by `cache` in [host], or \
+                 in the environment by CACHE_DIRECTORY, XDG_CACHE_HOME or HOME"
+            );
+        };
+        let compiler = Compiler::new(Engine::new(self.pool)?, Some(cache), progress);
+        let done = crew::all(&self.guests, |(path, wasm)| match wasm {
+            Ok(wasm) => compiler
+                .prepare(wasm, path)
+                .with_context(|| format!("cannot load {}", path.display())),
+            Err(error) => Err(anyhow!("{error}")),
+        });
+        compiler.sweep();
+        let paths = self.guests.into_iter().map(|(path, _)| path);
+        let prepared = paths.zip(done).map(|(path, done)| Prepared { path, done });
+        Ok(prepared.collect())
+    }
+}
+
+/// The guest of a trigger, if it can run within its limits.
+fn ready(guests: &Guests, guest: &GuestJob) -> anyhow::Result<Arc<Wasm>> {
+    let wasm = guests.get(&guest.path)?;
+    begins_within(wasm, &guest.limits)?;
+    Ok(wasm.clone())
+}
