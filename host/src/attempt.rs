@@ -15,7 +15,7 @@ use crate::handler::Handler;
 use crate::limits::Permits;
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::plan::{Access, CacheFolder, Dir, GuestJob, GuestLimits};
+use crate::plan::{Access, CacheFolder, Dir, GuestJob, GuestLimits, Network};
 use crate::shutdown::Shutdown;
 use crate::wasm::Wasm;
 
@@ -70,6 +70,8 @@ impl Attempt {
             args,
             env,
             dirs,
+            network: Network::default(),
+            config: Vec::new(),
             limits: LIMITS,
         };
         let handler = Handler::guest(&"try".into(), &job, &wasm, &compiler)

@@ -7,8 +7,9 @@ use std::num::NonZeroU32;
 use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::plan::{Job, Plan};
+use crate::plan::{GuestJob, Job, Plan};
 use crate::preopen::dirs::FILES;
+use crate::preopen::network::SOCKETS;
 
 /// What a plan gets that does not say how much it wants.
 const DEFAULT: u32 = 10_000;
@@ -34,7 +35,7 @@ pub struct Capacity {
     pub instances: u32,
     /// Instances that fit beside these, for HTTP requests that are served at once on one connection.
     pub spare: u32,
-    /// Descriptors left for the files that guests open in their directories.
+    /// Descriptors left for the files and sockets that guests open.
     pub files: u32,
 }
 
@@ -61,12 +62,13 @@ impl Capacity {
                 } => Some((guest, admission)),
                 Job::Native(_) => None,
             });
-        let dirs = guests.clone().any(|(guest, _)| !guest.dirs.is_empty());
+        let opens = guests.clone().map(|(guest, _)| u64::from(opens(guest)));
+        let opens = opens.max().unwrap_or_default();
         let guests: u64 = guests
             .map(|(_, admission)| u64::from(admission.connections.get()))
             .sum();
-        // With directories, half of the descriptors are for files unless the plan says otherwise.
-        let files = if dirs { descriptors / 2 } else { 0 };
+        // Half of the descriptors are for what guests open, if any does, unless the plan says otherwise.
+        let files = if opens > 0 { descriptors / 2 } else { 0 };
         let slots = mappings()?.saturating_sub(OWN_MAPPINGS) / MAPPINGS;
 
         let connections = match wanted {
@@ -93,11 +95,11 @@ impl Capacity {
         let instances = guests.min(connections);
         let spare = (slots - instances.min(slots)).min(SPARE);
         let files = descriptors.saturating_sub(connections);
-        if dirs && files < u64::from(FILES) {
+        if files < opens {
             bail!(
                 "the limit on open files leaves room for {files} files beside {connections} \
-                 connections, and a guest with directories may open {FILES}: raise the limit, or \
-                 lower limits.connections of [host]"
+                 connections, and a guest with directories or a network may open {opens}: raise the \
+                 limit, or lower limits.connections of [host]"
             );
         }
         let connections = u32::try_from(connections).ok().and_then(NonZeroU32::new);
@@ -110,6 +112,13 @@ impl Capacity {
             files: u32::try_from(files).unwrap_or(u32::MAX).min(1 << 28),
         })
     }
+}
+
+/// Descriptors that the instances of one connection may open.
+fn opens(guest: &GuestJob) -> u32 {
+    let files = if guest.dirs.is_empty() { 0 } else { FILES };
+    let sockets = if guest.network.is_empty() { 0 } else { SOCKETS };
+    files + sockets
 }
 
 /// How many descriptors this process may open, after asking for all it may have.

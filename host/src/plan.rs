@@ -10,6 +10,7 @@ mod identity;
 mod load;
 mod meaning;
 mod native;
+mod network;
 mod quantity;
 mod rlimit;
 mod scope;
@@ -28,6 +29,7 @@ use nix::unistd::{Gid, Uid};
 
 pub use address::{Address, AddressError};
 pub use load::PlanError;
+pub use network::{Allowed, Denied, Host, HttpScheme, Name, Network, Ports, Target, Transport};
 
 /// All that one host is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +94,7 @@ pub enum Job {
     /// A wasm guest, one fresh instance a connection. `fallback` serves when it cannot be loaded.
     Guest {
         /// The guest itself.
-        guest: GuestJob,
+        guest: Box<GuestJob>,
         /// Who is let in to it.
         admission: Admission,
         /// What serves when the guest cannot be loaded.
@@ -133,6 +135,10 @@ pub struct GuestJob {
     pub env: Vec<(String, String)>,
     /// In the order of the file.
     pub dirs: Vec<Dir>,
+    /// Where it may connect to.
+    pub network: Network,
+    /// What it finds as its settings (`wasi:config`), in the order of the file.
+    pub config: Vec<(String, String)>,
     /// For each instance.
     pub limits: GuestLimits,
 }

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 pub use diagnostic::{Problem, Problems, did_you_mean, printable, quoted};
 pub use reader::{Field, Key};
-pub use shape::{BooleanOrText, Entries, NumberOrText, OneOrMany, TextOr};
+pub use shape::{BooleanOrText, Entries, ListOr, NumberOrText, OneOrMany, TextOr};
 pub use source::{Source, Span};
 
 use reader::{Keys, Table};
@@ -80,6 +80,10 @@ pub struct GuestKeys {
     pub args: Field<Vec<Spanned<String>>>,
     /// Directories by where the guest sees them.
     pub dirs: Field<Entries<TextOr<Dir>>>,
+    /// Where it may connect to.
+    pub network: Field<ListOr<Network>>,
+    /// Settings by name.
+    pub config: Field<Entries<String>>,
 }
 
 /// The keys of `[trigger.NAME]` that only a native job gives a meaning to.
@@ -162,6 +166,15 @@ pub struct Dir {
     pub access: Field<String>,
 }
 
+/// `network`, written in full.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// What may be reached.
+    pub allow: Field<Vec<Spanned<String>>>,
+    /// What may not, whatever is allowed.
+    pub deny: Field<Vec<Spanned<String>>>,
+}
+
 /// `respawn`, written in full.
 #[derive(Clone, Debug, Default)]
 pub struct Respawn {
@@ -207,6 +220,11 @@ impl Keys for Trigger {
         ("environment", "env"),
         ("preopens", "dirs"),
         ("mounts", "dirs"),
+        ("net", "network"),
+        ("outbound", "network"),
+        ("allowed_hosts", "network"),
+        ("allowed_outbound_hosts", "network"),
+        ("variables", "config"),
         ("user", "setuid"),
         ("group", "setgid"),
         ("cwd", "chdir"),
@@ -253,6 +271,11 @@ impl Keys for GuestKeys {
             wasm: table.take("wasm", "the path of a wasm file"),
             args: table.take("args", "a list of strings"),
             dirs: table.take("dirs", r#"a table such as { "/data" = "data" }"#),
+            network: table.take(
+                "network",
+                r#"a list such as ["tcp:10.0.0.5:5432"] or a table of `allow` and `deny`"#,
+            ),
+            config: table.take("config", r#"a table such as { NAME = "value" }"#),
         }
     }
 }
@@ -323,6 +346,15 @@ impl Keys for Dir {
         Self {
             path: table.take("path", "a string"),
             access: table.take("access", r#""ro" or "rw""#),
+        }
+    }
+}
+
+impl Keys for Network {
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            allow: table.take("allow", r#"a list such as ["tcp:10.0.0.5:5432"]"#),
+            deny: table.take("deny", r#"a list such as ["10.0.0.0/8"]"#),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::outcome::Outcome;
 use crate::plan::GuestJob;
 use crate::preopen::dirs::{Dirs, FILES};
 use crate::preopen::env::Facts;
+use crate::preopen::network::{self, Network};
 use crate::preopen::{Style, bridge, dirs, requests};
 use crate::shutdown::Drain;
 use crate::wasm::{Wasm, World};
@@ -45,7 +46,8 @@ impl Component {
     ///
     /// # Errors
     /// When it does not compile, exports nothing that can be served, imports what the host lacks, or
-    /// starts out larger than its memory limit; or when a directory cannot be opened.
+    /// starts out larger than its memory limit; or when a directory cannot be opened, or a name that it
+    /// may reach cannot be looked up.
     pub fn load(
         compiler: &Compiler,
         wasm: &Wasm,
@@ -71,6 +73,7 @@ impl Component {
         let entry = entry.map_err(anyhow::Error::from);
         let entry = entry.context("it imports what this host lacks")?;
         let dirs = Dirs::open(&job.dirs)?;
+        let network = Network::open(&job.network)?;
         let gift = Gift {
             engine: engine.clone(),
             trigger: trigger.clone(),
@@ -82,6 +85,8 @@ impl Component {
                 FILES as usize
             },
             dirs,
+            network,
+            config: Arc::new(job.config.iter().cloned().collect()),
             limits: job.limits,
         };
         Ok(Self { world, entry, gift })
@@ -92,9 +97,9 @@ impl Component {
         self.world
     }
 
-    /// Descriptors of the host that each of its instances may open.
+    /// Descriptors of the host that the instances of one connection may open.
     pub fn files(&self) -> u32 {
-        self.gift.dirs.files()
+        self.gift.dirs.files() + self.gift.network.files()
     }
 
     /// What its instances are told when their connections arrive at `local`.
@@ -119,12 +124,17 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
     bridge::add_to_linker(&mut linker)?;
     dirs::guard_open_at(&mut linker)?;
     requests::guard(&mut linker)?;
+    network::answer_lookups(&mut linker)?;
+    network::count_sockets(&mut linker)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         bridge::streams::add_to_linker(&mut linker)?;
         dirs::guard_open_at_3(&mut linker)?;
         requests::guard_3(&mut linker)?;
+        network::answer_lookups_3(&mut linker)?;
+        network::count_sockets_3(&mut linker)?;
     }
     Ok(linker)
 }

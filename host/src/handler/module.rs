@@ -47,6 +47,7 @@ impl Module {
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
         begins_within(wasm, &job.limits)?;
+        only_for_components(job)?;
         let engine = compiler.engine();
         let module = compiler.module(wasm, &job.path)?;
         let style = style(wasm);
@@ -149,6 +150,23 @@ fn outcome(ended: wasmtime::Result<()>, guest: &mut Guest) -> Outcome {
         None if hangup => Outcome::Hangup,
         None => failure,
     }
+}
+
+/// Refuses what preview 1 has no way to give.
+fn only_for_components(job: &GuestJob) -> anyhow::Result<()> {
+    let given = [
+        ("network", !job.network.is_empty()),
+        ("config", !job.config.is_empty()),
+    ];
+    for (key, given) in given {
+        if given {
+            bail!(
+                "it is a core module, and WASI preview 1 has no way to use `{key}`: build it as a \
+                 component, or leave `{key}` out"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// How the module wants its connection: one that can accept, does.

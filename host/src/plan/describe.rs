@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use super::words::{
-    Command, Count, Door, Inside, Listen, Name, Time, resource_limit, variables, visible,
+    Command, Count, Door, Inside, Listen, Name, Time, reaches, resource_limit, variables, visible,
 };
 use super::{
     Access, CacheFolder, GuestJob, Job, NativeJob, NativeStyle, Plan, SocketOptions, Trigger,
@@ -147,6 +147,8 @@ fn describe_guest(f: &mut Formatter<'_>, guest: &GuestJob) -> fmt::Result {
         args,
         env,
         dirs,
+        network,
+        config,
         limits: _,
     } = guest;
     let path = path.to_string_lossy();
@@ -169,17 +171,26 @@ fn describe_guest(f: &mut Formatter<'_>, guest: &GuestJob) -> fmt::Result {
             visible(&host)
         ));
     }
-    touches.extend(variables(env));
-    let nothing = "nothing but its connection".to_owned();
+    touches.extend(variables("env", env));
+    touches.extend(variables("config", config));
+    let nothing = if network.is_empty() {
+        "nothing but its connection"
+    } else {
+        "nothing but its connection and the network"
+    };
     line(
         f,
         "touches",
         if touches.is_empty() {
-            nothing
+            nothing.to_owned()
         } else {
             touches.join("; ")
         },
-    )
+    )?;
+    match reaches(network) {
+        Some(reaches) => line(f, "reaches", reaches),
+        None => Ok(()),
+    }
 }
 
 fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt::Result {
@@ -231,7 +242,7 @@ fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt
     words.push(format!("in {}", visible(&chdir.to_string_lossy())));
     words.push(format!("umask {umask:03o}"));
     words.extend(nice.map(|nice| format!("nice {nice}")));
-    words.extend(variables(env));
+    words.extend(variables("env", env));
     line(f, "runs", words.join("; "))?;
 
     line(f, "limits", native_limits(style, *deadline))?;

@@ -2,7 +2,7 @@
 //! on what does what was meant, because a limit that nobody enforces is worse than none.
 
 use super::scope::Scope;
-use crate::trigger::{Field, Key, Limits, NativeKeys, Trigger};
+use crate::trigger::{Field, GuestKeys, Key, Limits, NativeKeys, Trigger};
 
 /// What serves a trigger, by the keys that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,7 @@ pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
         }
     }
     if fit == Fit::Native {
-        let args = [trigger.guest.args.key(), trigger.guest.dirs.key()];
-        for key in args.into_iter().flatten() {
+        for key in guest_keys(&trigger.guest) {
             scope.refuse(
                 key,
                 "means nothing for a native job",
@@ -86,6 +85,20 @@ pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
         }
     }
     Some(fit)
+}
+
+/// Every key beside the handler that only a guest gives a meaning to.
+fn guest_keys(keys: &GuestKeys) -> impl Iterator<Item = &Key> {
+    let GuestKeys {
+        wasm: _,
+        args,
+        dirs,
+        network,
+        config,
+    } = keys;
+    [args.key(), dirs.key(), network.key(), config.key()]
+        .into_iter()
+        .flatten()
 }
 
 /// Every key beside the handler that only a native job gives a meaning to.
@@ -174,6 +187,8 @@ fn instead_for_native(path: &str) -> &'static str {
     match path {
         "args" => "write the arguments into `exec` or `script` itself",
         "dirs" => "a native job sees what its user sees: use `chroot`, `chdir` and `setuid`",
+        "network" => "a native job reaches what this machine reaches: use the system's firewall",
+        "config" => "a native job is told by `env` and by its arguments",
         "limits.memory" => r#"use `limit`, such as `limit = { as = "512MiB" }`"#,
         "limits.cpu" => "use `limit`, in seconds, such as `limit = { cpu = 10 }`",
         "limits.idle" => "the host does not see a job's bytes: use `limits.deadline`",

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::scope::{Scope, Wrong};
-use super::{Access, Dir, GuestJob, GuestLimits, text};
+use super::{Access, Dir, GuestJob, GuestLimits, network, text};
 use crate::trigger::{self, Entries, Field, GuestKeys, TextOr, did_you_mean, printable, quoted};
 
 /// The guest as meant. `None`: without a path, which is reported.
@@ -13,16 +13,26 @@ pub(super) fn job(
     env: Vec<(String, String)>,
     limits: GuestLimits,
 ) -> Option<GuestJob> {
-    let GuestKeys { wasm, args, dirs } = keys;
+    let GuestKeys {
+        wasm,
+        args,
+        dirs,
+        network,
+        config,
+    } = keys;
     let folder = scope.folder().to_owned();
     let path = scope.value(wasm, |path| text::path(path, &folder));
     let args = text::words(scope, args);
     let dirs = self::dirs(scope, dirs);
+    let network = network::read(scope, network);
+    let config = text::settings(scope, config);
     Some(GuestJob {
         path: path?,
         args,
         env,
         dirs,
+        network,
+        config,
         limits,
     })
 }

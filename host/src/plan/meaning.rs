@@ -204,7 +204,7 @@ fn read_trigger(
         Fit::Guest => {
             let guest = guest::job(scope, guest_keys, env, guest_limits)?;
             Job::Guest {
-                guest,
+                guest: Box::new(guest),
                 admission: admission(),
                 fallback: None,
             }
@@ -213,7 +213,7 @@ fn read_trigger(
             let guest = guest::job(scope, guest_keys, env.clone(), guest_limits);
             let fallback = native::job(scope, native_keys, env, bounds());
             Job::Guest {
-                guest: guest?,
+                guest: Box::new(guest?),
                 admission: admission(),
                 fallback: Some(fallback?),
             }

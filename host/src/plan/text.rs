@@ -68,6 +68,26 @@ pub(super) fn env(scope: &mut Scope<'_>, field: Field<Entries<String>>) -> Vec<(
     env
 }
 
+/// The settings of `config`, in the order of the file. They are told by a call and not by the system,
+/// so any text will do.
+pub(super) fn settings(
+    scope: &mut Scope<'_>,
+    field: Field<Entries<String>>,
+) -> Vec<(String, String)> {
+    let Field::Given(key, entries) = field else {
+        return Vec::new();
+    };
+    let mut settings = Vec::new();
+    for (name, value) in entries.into_inner() {
+        let name = scope.part(&key.path, name, word);
+        let value = scope.part(&key.path, value, word);
+        if let (Some(name), Some(value)) = (name, value) {
+            settings.push((name, value));
+        }
+    }
+    settings
+}
+
 fn variable_name(name: String) -> Result<String, Wrong> {
     if name.is_empty() || name.contains('=') {
         return Err(Wrong::new(

@@ -3,7 +3,9 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use super::{Address, Admission, GuestLimits, Identity, ResourceLimit, rlimit};
+use super::{
+    Address, Admission, Allowed, Denied, GuestLimits, Identity, Network, ResourceLimit, rlimit,
+};
 use crate::trigger::printable;
 
 /// Characters shown of a command line: a script is known by how it starts.
@@ -29,10 +31,19 @@ pub(super) fn resource_limit(limit: &ResourceLimit) -> String {
     }
 }
 
-/// The names of variables.
-pub(super) fn variables(env: &[(String, String)]) -> Option<String> {
-    let names: Vec<String> = env.iter().map(|(name, _)| visible(name)).collect();
-    (!names.is_empty()).then(|| format!("env {}", names.join(" ")))
+/// The names of variables or settings, without their values.
+pub(super) fn variables(what: &str, values: &[(String, String)]) -> Option<String> {
+    let names: Vec<String> = values.iter().map(|(name, _)| visible(name)).collect();
+    (!names.is_empty()).then(|| format!("{what} {}", names.join(" ")))
+}
+
+/// What of the network may be reached.
+pub(super) fn reaches(network: &Network) -> Option<String> {
+    let Network { allow, deny } = network;
+    let allow: Vec<String> = allow.iter().map(Allowed::to_string).collect();
+    let deny: Vec<String> = deny.iter().map(Denied::to_string).collect();
+    let but = if deny.is_empty() { "" } else { "; never " };
+    (!allow.is_empty()).then(|| format!("{}{but}{}", allow.join(", "), deny.join(", ")))
 }
 
 /// A text with nothing in it that is not visible.

@@ -33,6 +33,15 @@ pub enum BooleanOrText {
     Text(String),
 }
 
+/// A list of words, or a table with more to say.
+#[derive(Clone, Debug)]
+pub enum ListOr<T> {
+    /// The list.
+    List(Vec<Spanned<String>>),
+    /// The table.
+    Table(T),
+}
+
 /// A number, or a word.
 #[derive(Clone, Debug)]
 pub enum NumberOrText {
@@ -140,6 +149,17 @@ impl<T: Keys> Shape for TextOr<T> {
     fn read(value: DeValue<'_>, at: &At<'_>, problems: &mut Problems) -> Result<Self, Mismatch> {
         match value {
             DeValue::String(text) => Ok(Self::Text(text.into_owned())),
+            other => T::read(other, at, problems).map(Self::Table),
+        }
+    }
+}
+
+impl<T: Keys> Shape for ListOr<T> {
+    const NAME: &'static str = "a list or a table";
+
+    fn read(value: DeValue<'_>, at: &At<'_>, problems: &mut Problems) -> Result<Self, Mismatch> {
+        match value {
+            DeValue::Array(_) => Vec::read(value, at, problems).map(Self::List),
             other => T::read(other, at, problems).map(Self::Table),
         }
     }

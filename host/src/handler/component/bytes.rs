@@ -70,7 +70,13 @@ impl Entry {
         };
         let accepted = Accepted::new(wire.clone(), peer, local, gift.trigger.clone());
         let said = gift.said(id);
-        let mut store = gift.store([&facts.variables, &remote], stdio, &said, &meter);
+        let mut store = gift.store(
+            [&facts.variables, &remote],
+            stdio,
+            gift.network.outlet(),
+            &said,
+            &meter,
+        );
         let time = Time {
             deadline: Some(gift.limits.deadline),
             idle: Some(gift.limits.idle),

@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -33,6 +34,7 @@ use crate::handler::watch::{Time, watch};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::preopen::env::{self, Facts, Variables};
+use crate::preopen::network::Outlet;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
 use executor::Executor;
@@ -66,6 +68,8 @@ struct Asked {
 struct Served<'a> {
     gift: &'a Gift,
     variables: [&'a Variables; 2],
+    /// One for all of them, so that many requests take no more than one.
+    outlet: Outlet,
     said: Said,
     meter: &'a Arc<Meter>,
     /// Told when the connection is to take no further request.
@@ -105,6 +109,7 @@ impl Entry {
         let served = Served {
             gift,
             variables: [&facts.variables, &remote],
+            outlet: gift.network.outlet(),
             said: gift.said(id),
             meter: &meter,
             enough: &enough,
@@ -206,16 +211,20 @@ fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl Served<'_> {
+    fn store(&self, meter: &Arc<Meter>) -> Store<State> {
+        let outlet = self.outlet.clone();
+        self.gift
+            .store(self.variables, Stdio::Log, outlet, &self.said, meter)
+    }
+
     /// Serves each request with an instance of its own. Gives the first failure.
     async fn each(
         &self,
         pre: &ProxyPre<State>,
         mut asked: mpsc::Receiver<Asked>,
     ) -> Option<Outcome> {
-        // One instance has its place in the pool by being this connection's, and so have the files it
-        // may open; more take what is spare, of which there is none for files.
+        // One instance has its place in the pool by being this connection's; more take what is spare.
         let own = Semaphore::new(1);
-        let has_files = self.gift.dirs.files() > 0;
         let mut running = FuturesUnordered::new();
         let mut failure = None;
         loop {
@@ -229,7 +238,8 @@ impl Served<'_> {
                         let place = tokio::select! {
                             biased;
                             place = own.acquire() => place,
-                            place = self.gift.engine.spare(), if !has_files => place,
+                            // Files are counted for one instance, and have to suffice for all.
+                            place = self.gift.engine.spare(), if self.gift.dirs.files() == 0 => place,
                         };
                         let ended = self.one(pre, asked).await;
                         drop(place);
@@ -244,8 +254,7 @@ impl Served<'_> {
     /// Serves one request with one fresh instance.
     async fn one(&self, pre: &ProxyPre<State>, asked: Asked) -> Outcome {
         let meter = Arc::new(Meter::new(Instant::now()));
-        let (variables, said) = (self.variables, &self.said);
-        let mut store = self.gift.store(variables, Stdio::Log, said, &meter);
+        let mut store = self.store(&meter);
         let failed = Arc::new(AtomicBool::new(false));
         let call = async {
             let proxy = pre.instantiate_async(&mut store).await;
@@ -277,8 +286,7 @@ impl Served<'_> {
         mut asked: mpsc::Receiver<Asked>,
     ) -> Option<Outcome> {
         let first = asked.recv().await?;
-        let (variables, said) = (self.variables, &self.said);
-        let mut store = self.gift.store(variables, Stdio::Log, said, self.meter);
+        let mut store = self.store(self.meter);
         let broken = Arc::new(AtomicBool::new(false));
         // It has its time on the processor for all requests: past the half, the client is to go on with
         // a new connection.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::engine::{Budget, Engine, Metered};
@@ -14,7 +15,7 @@ use crate::output::{Channel, Lines};
 use crate::plan::GuestLimits;
 use crate::preopen::dirs::Dirs;
 use crate::preopen::env::Variables;
-use crate::preopen::network::Outbound;
+use crate::preopen::network::{Held, Network, Networked, Outbound, Outlet};
 use crate::preopen::stderr::Log;
 use crate::preopen::wire::Connected;
 
@@ -38,9 +39,11 @@ pub struct Gift {
     pub args: Vec<String>,
     pub env: Variables,
     pub dirs: Dirs,
+    pub network: Network,
+    pub config: Arc<WasiConfigVariables>,
     pub limits: GuestLimits,
-    /// What one instance may hold at once: streams, pollables, bodies, and files, each of which is a
-    /// descriptor of the host.
+    /// What one instance may hold at once: streams, pollables, bodies, sockets, and files, each of which is
+    /// a descriptor of the host.
     pub handles: usize,
 }
 
@@ -63,6 +66,8 @@ pub struct State {
     context: WasiCtx,
     http: WasiHttpCtx,
     outbound: Outbound,
+    held: Held,
+    config: Arc<WasiConfigVariables>,
     table: ResourceTable,
     budget: Budget,
 }
@@ -77,11 +82,13 @@ impl Gift {
         }
     }
 
-    /// A store for one instance, its time on the processor counted by `meter`.
+    /// A store for one instance that goes out by its `outlet`, its time on the processor counted by
+    /// `meter`.
     pub fn store(
         &self,
         variables: [&Variables; 2],
         stdio: Stdio,
+        outlet: Outlet,
         said: &Said,
         meter: &Arc<Meter>,
     ) -> Store<State> {
@@ -92,10 +99,8 @@ impl Gift {
         context
             .args(&self.args)
             .stderr(Log::new(said.stderr.another()))
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
             .max_random_size(RANDOM);
+        outlet.give(&mut context);
         match stdio {
             Stdio::Connection(wire) => context.stdin(wire.clone()).stdout(wire),
             Stdio::Log => context.stdout(Log::new(said.stdout.another())),
@@ -109,7 +114,9 @@ impl Gift {
         let mut store = self.engine.store(State {
             context,
             http,
-            outbound: Outbound,
+            outbound: Outbound::new(outlet),
+            held: Held::default(),
+            config: self.config.clone(),
             table,
             budget: Budget::new(&self.limits, meter.clone()),
         });
@@ -128,6 +135,23 @@ impl WasiView for State {
             ctx: &mut self.context,
             table: &mut self.table,
         }
+    }
+}
+
+impl Networked for State {
+    fn outlet(&self) -> &Outlet {
+        self.outbound.outlet()
+    }
+
+    fn held(&mut self) -> &mut Held {
+        &mut self.held
+    }
+}
+
+impl State {
+    /// Its settings.
+    pub fn config(&mut self) -> WasiConfig<'_> {
+        WasiConfig::new(&self.config)
     }
 }
 
