@@ -152,7 +152,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Unruly {
             },
             // Keeps as many long words as it can, in requests that it never sends.
             "/methods" | "/authorities" => {
-                let long = "x".repeat(4 << 20);
+                let long = "x".repeat(1 << 20);
                 let method = Method::Other(long.clone());
                 let mut refused = 0;
                 for _ in 0..100 {
