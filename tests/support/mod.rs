@@ -100,6 +100,11 @@ pub fn repository() -> &'static Path {
 pub fn portcullis() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.env_remove("RUST_BACKTRACE");
+    // Not the home of whoever runs the tests; and each guest is compiled once for all of them.
+    command.env(
+        "CACHE_DIRECTORY",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
+    );
     command
 }
 

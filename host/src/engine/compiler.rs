@@ -15,6 +15,7 @@ use wasmtime::Module;
 use wasmtime::component::Component;
 
 use super::cache::{Cache, Found, Key};
+use super::progress::millis;
 use super::{Engine, Progress};
 use crate::trigger::printable;
 use crate::wasm::{Digest, Kind, Wasm};
@@ -168,8 +169,8 @@ impl Compiler {
             Found::Unfit(why) => why,
             Found::Entry(entry) => match self.trust(kind, entry.code()) {
                 Ok(code) => {
-                    let ms = began.elapsed().as_millis();
-                    debug!(guest, code = "cached", ms, "start");
+                    let ms = millis(began);
+                    debug!(%guest, code = %"cached", ms, "start");
                     return Some(code);
                 }
                 Err(error) => format!("{error:#}"),
@@ -180,7 +181,7 @@ impl Compiler {
             key.name(),
             cache.path().display()
         );
-        warn!(guest, reason, "start");
+        warn!(%guest, reason, "start");
         None
     }
 
