@@ -9,6 +9,7 @@ mod response;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -25,7 +26,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::{self, bindings::ServicePre};
 
 use super::bytes::finish;
-use super::state::{Gift, State, Stdio};
+use super::state::{Gift, Said, State, Stdio};
 use super::{not_started, outcome};
 use crate::connection::Connection;
 use crate::engine::Metered as _;
@@ -42,10 +43,11 @@ use request::{Client, Request};
 /// Requests of one connection that are served at once; an HTTP/2 client is told so.
 const REQUESTS: u32 = 16;
 
-/// Bytes of the head of a request.
+/// Bytes of the head of a request, and of an answer that wait to be sent.
 const HEAD: usize = 64 * 1024;
+const UNSENT: usize = 64 * 1024;
 
-/// How long a client may take to send the head of a request.
+/// How long a client may take to send the head of a request, if the trigger has more patience.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where an instance is entered.
@@ -68,8 +70,10 @@ struct Served<'a> {
     variables: [&'a Variables; 2],
     /// One for all of them, so that many requests take no more than one.
     outlet: Outlet,
-    id: u64,
+    said: Said,
     meter: &'a Arc<Meter>,
+    /// Told when the connection is to take no further request.
+    enough: &'a Notify,
     wire: &'a Connected,
 }
 
@@ -101,30 +105,33 @@ impl Entry {
         } = connection;
         let wire = Connected::new(stream, meter.clone());
         let (ask, asked) = mpsc::channel(1);
+        let enough = Notify::new();
         let served = Served {
             gift,
             variables: [&facts.variables, &remote],
             outlet: gift.network.outlet(),
-            id,
+            said: gift.said(id),
             meter: &meter,
+            enough: &enough,
             wire: &wire,
         };
-        let gone = Notify::new();
         let both = async {
+            let patience = PATIENCE.min(gift.limits.idle);
             let enough = async {
                 tokio::select! {
                     () = drain.begun() => {}
-                    () = gone.notified() => {}
+                    () = enough.notified() => {}
                 }
             };
-            let talk = talk(wire.clone(), client, ask, enough);
+            let talk = talk(wire.clone(), client, ask, patience, enough);
             let work = async {
-                let failure = match self {
+                let worked = match self {
                     Self::Request(pre) => served.each(pre, asked).await,
                     Self::Connection(pre) => served.all(pre, asked).await,
                 };
-                gone.notify_one();
-                failure
+                // Nobody is there to serve another request.
+                served.enough.notify_one();
+                worked
             };
             let (talked, worked) = tokio::join!(talk, work);
             worked.unwrap_or(talked)
@@ -151,6 +158,7 @@ async fn talk(
     wire: Connected,
     client: Client,
     ask: mpsc::Sender<Asked>,
+    patience: Duration,
     enough: impl Future<Output = ()>,
 ) -> Outcome {
     let service = service_fn(move |request| {
@@ -171,22 +179,23 @@ async fn talk(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(patience)
         .max_buf_size(HEAD)
         .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(REQUESTS)
+        .max_send_buf_size(UNSENT)
         .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX));
     let mut talk = pin!(builder.serve_connection(TokioIo::new(wire.clone()), service));
     let ended = tokio::select! {
         biased;
-        ended = talk.as_mut() => ended,
         () = enough => {
             talk.as_mut().graceful_shutdown();
             talk.await
         }
+        ended = talk.as_mut() => ended,
     };
     match ended {
         Err(error) if timed_out(&*error) => Outcome::Idle,
@@ -205,7 +214,7 @@ impl Served<'_> {
     fn store(&self, meter: &Arc<Meter>) -> Store<State> {
         let outlet = self.outlet.clone();
         self.gift
-            .store(self.variables, Stdio::Log, outlet, self.id, meter)
+            .store(self.variables, Stdio::Log, outlet, &self.said, meter)
     }
 
     /// Serves each request with an instance of its own. Gives the first failure.
@@ -246,15 +255,17 @@ impl Served<'_> {
     async fn one(&self, pre: &ProxyPre<State>, asked: Asked) -> Outcome {
         let meter = Arc::new(Meter::new(Instant::now()));
         let mut store = self.store(&meter);
+        let failed = Arc::new(AtomicBool::new(false));
         let call = async {
             let proxy = pre.instantiate_async(&mut store).await;
             let proxy = proxy.map_err(not_started)?;
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(Scheme::Http, asked.request)?;
-            let answer = asked.answer;
+            let (answer, failed) = (asked.answer, failed.clone());
             let out = http.new_response_outparam_from_callback(move |given| {
+                let given = given.ok().map(|given| response::unless(given, failed));
                 // A client that has gone needs no answer.
-                let _ = answer.send(given.ok());
+                let _ = answer.send(given);
             })?;
             let handler = proxy.wasi_http_incoming_handler();
             handler.call_handle(&mut store, request, out).await?;
@@ -262,7 +273,10 @@ impl Served<'_> {
         };
         let ended = meter.run(call).await;
         let overrun = store.data_mut().budget().overrun();
-        outcome(ended, self.wire.hangup(), overrun)
+        let ended = outcome(ended, self.wire.hangup(), overrun);
+        // Before the store is dropped, and with it what an unfinished body comes from.
+        failed.store(ended != Outcome::Done, Relaxed);
+        ended
     }
 
     /// Serves all requests with one fresh instance, which is made for the first.
@@ -273,6 +287,10 @@ impl Served<'_> {
     ) -> Option<Outcome> {
         let first = asked.recv().await?;
         let mut store = self.store(self.meter);
+        let broken = Arc::new(AtomicBool::new(false));
+        // It has its time on the processor for all requests: past the half, the client is to go on with
+        // a new connection.
+        let half = self.gift.limits.cpu / 2;
         let call = async {
             let service = pre.instantiate_async(&mut store).await;
             let service = service.map_err(not_started)?;
@@ -286,7 +304,10 @@ impl Served<'_> {
                         (request, sent)
                     });
                     let given = match service.handle(store, request).await? {
-                        Ok(given) => Some(store.with(|store| given.into_http(store, sent))?),
+                        Ok(given) => {
+                            let given = store.with(|store| given.into_http(store, sent))?;
+                            Some(response::unless(given, broken.clone()))
+                        }
                         Err(_) => None,
                     };
                     let _ = answer.send(given);
@@ -295,6 +316,9 @@ impl Served<'_> {
                 let mut running = FuturesUnordered::new();
                 running.push(answer(first));
                 loop {
+                    if self.meter.cpu() >= half {
+                        self.enough.notify_one();
+                    }
                     tokio::select! {
                         biased;
                         Some(ended) = running.next(), if !running.is_empty() => ended?,
@@ -311,7 +335,9 @@ impl Served<'_> {
         };
         let ended = self.meter.run(call).await;
         let overrun = store.data_mut().budget().overrun();
-        failed(outcome(ended, self.wire.hangup(), overrun))
+        let ended = failed(outcome(ended, self.wire.hangup(), overrun));
+        broken.store(ended.is_some(), Relaxed);
+        ended
     }
 }
 
