@@ -54,8 +54,14 @@ impl Profile {
         if wasm.takes_preview1("environ_get") || wasm.takes("wasi:cli/environment") {
             wants.push("may read variables: give it some with `env`");
         }
-        if wasm.takes("wasi:sockets/") {
-            wants.push("names network interfaces: what it calls there is refused");
+        if wasm.takes("wasi:sockets/")
+            || wasm.takes("wasi:http/outgoing-handler")
+            || wasm.takes("wasi:http/client")
+        {
+            wants.push("may reach out: what it calls is refused unless `network` allows it");
+        }
+        if wasm.takes("wasi:config/") {
+            wants.push("may read settings: give it some with `config`");
         }
         wants
     }
