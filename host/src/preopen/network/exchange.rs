@@ -76,14 +76,14 @@ impl Exchange {
             .map_err(interrupted)?;
 
         let patience = options.first_byte_timeout.unwrap_or(FIRST_BYTE);
-        let mut over = None;
+        let mut over = false;
         let answered = async {
             let answer = sender.send_request(request);
             tokio::pin!(answer);
             tokio::select! {
                 biased;
                 answer = &mut answer => return answer,
-                ended = &mut connection => over = Some(ended),
+                _ = &mut connection => over = true,
             }
             // Its connection has ended, so this is decided, too.
             answer.await
@@ -95,12 +95,13 @@ impl Exchange {
         let patience = options.between_bytes_timeout.unwrap_or(BETWEEN_BYTES);
         let answer = answer.map(|body| Timed::new(body, patience).boxed_unsync());
         let rest = async move {
-            let ended = match over {
-                Some(ended) => ended,
-                None => connection.await,
-            };
+            if !over {
+                // What goes wrong with an answer is told by its body, and a server that closes without a
+                // word after the last of it has done nothing wrong.
+                let _ = connection.await;
+            }
             drop(socket);
-            ended.map_err(interrupted)
+            Ok(())
         };
         Ok((answer, Box::new(rest)))
     }
@@ -123,17 +124,20 @@ async fn connect(
                 };
                 let name = ServerName::try_from(host.to_owned());
                 let name = name.map_err(|_| Error::HttpRequestUriInvalid)?;
-                let stream = tls.connect(name, stream).await.map_err(tls::failure)?;
+                let stream = tls
+                    .connect(name, stream)
+                    .await
+                    .map_err(|error| tls::failure(&error))?;
                 return Ok(Box::new(stream));
             }
-            Err(error) => last = failure(error),
+            Err(error) => last = failure(&error),
         }
     }
     Err(last)
 }
 
 /// What the system says of a connection, in the words of `wasi:http`.
-pub fn failure(error: io::Error) -> Error {
+pub fn failure(error: &io::Error) -> Error {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused => Error::ConnectionRefused,
@@ -141,10 +145,11 @@ pub fn failure(error: io::Error) -> Error {
         Kind::HostUnreachable => Error::DestinationUnavailable,
         Kind::NetworkUnreachable | Kind::AddrNotAvailable => Error::DestinationIpUnroutable,
         Kind::PermissionDenied => Error::DestinationIpProhibited,
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => {
-            Error::ConnectionTerminated
-        }
-        _ => Error::Connect(error),
+        Kind::ConnectionReset
+        | Kind::ConnectionAborted
+        | Kind::BrokenPipe
+        | Kind::UnexpectedEof => Error::ConnectionTerminated,
+        _ => Error::InternalError(Some(error.to_string())),
     }
 }
 
@@ -154,8 +159,8 @@ pub fn interrupted(error: hyper::Error) -> Error {
     let source = std::error::Error::source(&error);
     if let Some(io) = source.and_then(|source| source.downcast_ref::<io::Error>()) {
         return match io.kind() {
-            io::ErrorKind::Other => Error::HttpProtocolError,
-            kind => failure(kind.into()),
+            io::ErrorKind::UnexpectedEof => Error::HttpResponseIncomplete,
+            _ => failure(io),
         };
     }
     if error.is_parse_too_large() {

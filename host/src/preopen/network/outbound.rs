@@ -69,20 +69,18 @@ fn site(uri: &Uri) -> Result<Site, Error> {
         _ => return Err(Error::HttpRequestUriInvalid),
     };
     let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-    let written = authority.as_str();
-    // Who asks is said in a header; a port that is none is not that of the scheme.
-    if written.contains('@') || (written.ends_with(':') && authority.port().is_none()) {
-        return Err(Error::HttpRequestUriInvalid);
-    }
     let host = authority.host();
+    // Who asks is said in a header, and a port that is none is not that of the scheme.
+    let behind = authority.as_str().strip_prefix(host);
+    let port = match behind.map(|behind| behind.strip_prefix(':').unwrap_or(behind)) {
+        Some("") => scheme.port().get(),
+        Some(port) => port.parse().map_err(|_| Error::HttpRequestUriInvalid)?,
+        None => return Err(Error::HttpRequestUriInvalid),
+    };
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let host = match bare.unwrap_or(host).parse::<std::net::IpAddr>() {
         Ok(address) => address.to_canonical().to_string(),
         Err(_) => host.to_ascii_lowercase(),
-    };
-    let port = match authority.port() {
-        Some(port) => port.as_u16(),
-        None => scheme.port().get(),
     };
     Ok(Site { scheme, host, port })
 }
@@ -156,6 +154,7 @@ mod tests {
             ),
             ("http://[::ffff:10.0.0.7]:8080/", "http 10.0.0.7 8080"),
             ("http://[0:0:0:0:0:0:0:1]/", "http ::1 80"),
+            ("http://a:/", "http a 80"),
             ("http://api.example.com./", "http api.example.com. 80"),
         ] {
             assert_eq!(words(uri).as_deref(), Some(site), "{uri}");

@@ -38,10 +38,7 @@ pub fn connector() -> anyhow::Result<TlsConnector> {
 }
 
 /// Why a connection could not be encrypted, in the words of `wasi:http`.
-pub fn failure(error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return Error::ConnectionTerminated;
-    }
+pub fn failure(error: &io::Error) -> Error {
     let inner = error.get_ref();
     match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
