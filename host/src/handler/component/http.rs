@@ -6,18 +6,16 @@
 mod executor;
 mod request;
 mod response;
+mod talk;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
@@ -37,18 +35,8 @@ use crate::preopen::env::{self, Facts, Variables};
 use crate::preopen::network::Outlet;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
-use executor::Executor;
-use request::{Client, Request};
-
-/// Requests of one connection that are served at once; an HTTP/2 client is told so.
-const REQUESTS: u32 = 16;
-
-/// Bytes of the head of a request, and of an answer that wait to be sent.
-const HEAD: usize = 64 * 1024;
-const UNSENT: usize = 64 * 1024;
-
-/// How long a client may take to send the head of a request, if the trigger has more patience.
-const PATIENCE: Duration = Duration::from_secs(30);
+use request::Client;
+use talk::{Asked, REQUESTS, talk};
 
 /// Where an instance is entered.
 pub enum Entry {
@@ -56,12 +44,6 @@ pub enum Entry {
     Request(ProxyPre<State>),
     /// For all requests of a connection.
     Connection(ServicePre<State>),
-}
-
-/// A request, and where its answer goes.
-struct Asked {
-    request: Request,
-    answer: response::Given,
 }
 
 /// What one connection's instances have in common.
@@ -116,14 +98,13 @@ impl Entry {
             wire: &wire,
         };
         let both = async {
-            let patience = PATIENCE.min(gift.limits.idle);
             let enough = async {
                 tokio::select! {
                     () = drain.begun() => {}
                     () = enough.notified() => {}
                 }
             };
-            let talk = talk(wire.clone(), client, ask, patience, enough);
+            let talk = talk(wire.clone(), client, ask, gift.limits.idle, enough);
             let work = async {
                 let worked = match self {
                     Self::Request(pre) => served.each(pre, asked).await,
@@ -150,64 +131,6 @@ impl Entry {
         drop(permits);
         outcome
     }
-}
-
-/// Speaks HTTP with a client, and asks for an answer to each request, until the client has had enough
-/// or the host has: the request at hand is answered then, and is the last.
-async fn talk(
-    wire: Connected,
-    client: Client,
-    ask: mpsc::Sender<Asked>,
-    patience: Duration,
-    enough: impl Future<Output = ()>,
-) -> Outcome {
-    let service = service_fn(move |request| {
-        let (ask, request) = (ask.clone(), client.request(request));
-        async move {
-            let request = match request {
-                Ok(request) => request,
-                Err(status) => return Ok(response::refusal(status)),
-            };
-            let (answer, answered) = oneshot::channel();
-            // Refused when the instance of this connection has gone: the answer is, too.
-            let _ = ask.send(Asked { request, answer }).await;
-            drop(ask);
-            response::sent(answered).await
-        }
-    });
-    let mut builder = Builder::new(Executor::default());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience)
-        .max_buf_size(HEAD)
-        .half_close(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(REQUESTS)
-        .max_send_buf_size(UNSENT)
-        .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX));
-    let mut talk = pin!(builder.serve_connection(TokioIo::new(wire.clone()), service));
-    let ended = tokio::select! {
-        biased;
-        () = enough => {
-            talk.as_mut().graceful_shutdown();
-            talk.await
-        }
-        ended = talk.as_mut() => ended,
-    };
-    match ended {
-        Err(error) if timed_out(&*error) => Outcome::Idle,
-        Err(_) if wire.hangup() => Outcome::Hangup,
-        // Of a client that speaks no HTTP as well: it was told what can be told.
-        Ok(()) | Err(_) => Outcome::Done,
-    }
-}
-
-fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
-    let hyper = error.downcast_ref::<hyper::Error>();
-    hyper.is_some_and(hyper::Error::is_timeout)
 }
 
 impl Served<'_> {
