@@ -11,11 +11,14 @@ use wasip3::sockets::types::{
 use wasip3::wit_bindgen::{FutureReader, StreamReader};
 use wasip3::{spawn_local, wit_stream};
 
+/// Bytes from a peer, and how they ended.
+type Received = (StreamReader<u8>, FutureReader<Result<(), ErrorCode>>);
+
 /// What is kept open.
 #[derive(Default)]
 pub struct Kept {
     connections: Vec<TcpSocket>,
-    streams: Vec<(StreamReader<u8>, FutureReader<Result<(), ErrorCode>>)>,
+    streams: Vec<Received>,
     sockets: Vec<UdpSocket>,
     answers: Vec<Response>,
 }
