@@ -46,14 +46,20 @@ impl Meter {
 
     /// `count` bytes came from the client.
     pub fn received(&self, count: usize) {
-        self.received.fetch_add(count as u64, Relaxed);
-        self.moved.store(self.now(), Relaxed);
+        self.count(&self.received, count);
     }
 
     /// `count` bytes went to the client.
     pub fn sent(&self, count: usize) {
-        self.sent.fetch_add(count as u64, Relaxed);
-        self.moved.store(self.now(), Relaxed);
+        self.count(&self.sent, count);
+    }
+
+    /// Who looks for bytes and finds none has not moved any.
+    fn count(&self, way: &AtomicU64, count: usize) {
+        if count > 0 {
+            way.fetch_add(count as u64, Relaxed);
+            self.moved.store(self.now(), Relaxed);
+        }
     }
 
     /// Bytes from the client.

@@ -2,7 +2,7 @@
 //! Bounded in every direction, since a hostile guest writes it: a line is cut, and a stream that has
 //! said enough is not heard for a while.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -35,10 +35,13 @@ pub struct Lines {
     id: u64,
     channel: Channel,
     pending: Vec<u8>,
-    budget: usize,
-    /// Since when the budget is spent from.
-    since: Instant,
+    allowance: Allowance,
 }
+
+/// What one stream may still say, and since when it is spent from. Several instances that serve one
+/// connection share it.
+#[derive(Clone, Debug)]
+struct Allowance(Arc<Mutex<(usize, Instant)>>);
 
 impl Lines {
     /// Nothing said yet, by what serves the connection `id` of `trigger`.
@@ -48,30 +51,43 @@ impl Lines {
             id,
             channel,
             pending: Vec::new(),
-            budget: BUDGET,
-            since: Instant::now(),
+            allowance: Allowance(Arc::new(Mutex::new((BUDGET, Instant::now())))),
+        }
+    }
+
+    /// The same stream of another instance that serves the same connection: together they may say as
+    /// much as one.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self {
+            trigger: self.trigger.clone(),
+            id: self.id,
+            channel: self.channel,
+            pending: Vec::new(),
+            allowance: self.allowance.clone(),
         }
     }
 
     /// Takes what was written, and logs each line that is whole.
     pub fn write(&mut self, mut bytes: &[u8]) {
-        if self.budget == 0 && self.since.elapsed() >= PERIOD {
-            (self.budget, self.since) = (BUDGET, Instant::now());
+        let allowance = self.allowance.clone();
+        let mut allowance = allowance.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (budget, since) = &mut *allowance;
+        if *budget == 0 && since.elapsed() >= PERIOD {
+            (*budget, *since) = (BUDGET, Instant::now());
         }
-        while !bytes.is_empty() && self.budget > 0 {
-            let room = (LINE - self.pending.len())
-                .min(self.budget)
-                .min(bytes.len());
+        while !bytes.is_empty() && *budget > 0 {
+            let room = (LINE - self.pending.len()).min(*budget).min(bytes.len());
             let end = bytes[..room].iter().position(|byte| *byte == b'\n');
             let (piece, rest) = bytes.split_at(end.map_or(room, |end| end + 1));
             self.pending.extend_from_slice(piece);
-            self.budget -= piece.len();
+            *budget -= piece.len();
             bytes = rest;
-            if end.is_some() || self.pending.len() == LINE || self.budget == 0 {
+            if end.is_some() || self.pending.len() == LINE || *budget == 0 {
                 self.log();
-                self.budget = self.budget.saturating_sub(LINE_COST);
+                *budget = budget.saturating_sub(LINE_COST);
             }
-            if self.budget == 0 {
+            if *budget == 0 {
                 let (trigger, id, stream) = (&self.trigger, self.id, self.stream());
                 let reason = "it says too much, and is not heard for a while";
                 warn!(%trigger, id, stream, bytes = BUDGET, reason, "output");

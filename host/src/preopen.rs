@@ -8,6 +8,7 @@ pub mod dirs;
 pub mod env;
 pub mod guest;
 pub mod network;
+pub mod requests;
 pub mod stderr;
 pub mod wire;
 

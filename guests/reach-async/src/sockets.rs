@@ -11,7 +11,7 @@ use wasip3::sockets::types::{
 use wasip3::wit_bindgen::{FutureReader, StreamReader};
 use wasip3::{spawn_local, wit_stream};
 
-/// The bytes of a connection, and how they end.
+/// Bytes from a peer, and how they ended.
 type Received = (StreamReader<u8>, FutureReader<Result<(), ErrorCode>>);
 
 /// What is kept open.

@@ -20,7 +20,7 @@ use crate::plan::GuestJob;
 use crate::preopen::dirs::{Dirs, FILES};
 use crate::preopen::env::Facts;
 use crate::preopen::network::{self, Network};
-use crate::preopen::{Style, bridge, dirs};
+use crate::preopen::{Style, bridge, dirs, requests};
 use crate::shutdown::Drain;
 use crate::wasm::{Wasm, World};
 use state::{Gift, State};
@@ -123,6 +123,7 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     bridge::add_to_linker(&mut linker)?;
     dirs::guard_open_at(&mut linker)?;
+    requests::guard(&mut linker)?;
     network::answer_lookups(&mut linker)?;
     network::count_sockets(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
@@ -131,6 +132,7 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         bridge::streams::add_to_linker(&mut linker)?;
         dirs::guard_open_at_3(&mut linker)?;
+        requests::guard_3(&mut linker)?;
         network::answer_lookups_3(&mut linker)?;
         network::count_sockets_3(&mut linker)?;
     }

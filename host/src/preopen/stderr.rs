@@ -1,4 +1,4 @@
-//! A component's stderr: lines in the log of its connection.
+//! What a component says beside its connection: lines in the log of that.
 
 use std::io;
 use std::pin::Pin;

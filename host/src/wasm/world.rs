@@ -32,21 +32,24 @@ impl World {
         Self::Http3,
     ];
 
-    /// The one world among what a component exports.
+    /// The one world among what a component exports. What is a program besides, as everything is that
+    /// has a `main`, is served as the other.
     ///
     /// # Errors
     /// When there is none, or several; the error lists what there is.
     pub fn of(exports: &[String]) -> anyhow::Result<Self> {
-        let mut served = Self::ALL
-            .into_iter()
-            .filter(|world| exports.iter().any(|name| world.is(name)));
-        match (served.next(), served.next()) {
-            (Some(world), None) => Ok(world),
-            (Some(first), Some(second)) => bail!(
+        let mut served = Self::ALL.to_vec();
+        served.retain(|world| exports.iter().any(|name| world.is(name)));
+        if !served.iter().all(|world| world.is_run()) {
+            served.retain(|world| !world.is_run());
+        }
+        match served[..] {
+            [world] => Ok(world),
+            [first, second, ..] => bail!(
                 "it exports more than one interface that can serve a connection, {first} and \
                  {second}: build it for one of them"
             ),
-            (None, _) => bail!(
+            [] => bail!(
                 "it exports nothing that can serve a connection: wanted is one of {}; it exports {}",
                 Self::ALL.map(|world| format!("{world}.x")).join(", "),
                 if exports.is_empty() {
@@ -56,6 +59,10 @@ impl World {
                 }
             ),
         }
+    }
+
+    fn is_run(self) -> bool {
+        matches!(self, Self::Run2 | Self::Run3)
     }
 
     /// The interface, and the beginning of the versions that are served.

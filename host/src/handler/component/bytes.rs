@@ -69,11 +69,12 @@ impl Entry {
             Self::Handler(_) | Self::AsyncHandler(_) => Stdio::Log,
         };
         let accepted = Accepted::new(wire.clone(), peer, local, gift.trigger.clone());
+        let said = gift.said(id);
         let mut store = gift.store(
             [&facts.variables, &remote],
             stdio,
             gift.network.outlet(),
-            id,
+            &said,
             &meter,
         );
         let time = Time {

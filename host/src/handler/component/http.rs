@@ -6,17 +6,16 @@
 mod executor;
 mod request;
 mod response;
+mod talk;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
@@ -25,7 +24,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::{self, bindings::ServicePre};
 
 use super::bytes::finish;
-use super::state::{Gift, State, Stdio};
+use super::state::{Gift, Said, State, Stdio};
 use super::{not_started, outcome};
 use crate::connection::Connection;
 use crate::engine::Metered as _;
@@ -36,17 +35,8 @@ use crate::preopen::env::{self, Facts, Variables};
 use crate::preopen::network::Outlet;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
-use executor::Executor;
-use request::{Client, Request};
-
-/// Requests of one connection that are served at once; an HTTP/2 client is told so.
-const REQUESTS: u32 = 16;
-
-/// Bytes of the head of a request.
-const HEAD: usize = 64 * 1024;
-
-/// How long a client may take to send the head of a request.
-const PATIENCE: Duration = Duration::from_secs(30);
+use request::Client;
+use talk::{Asked, REQUESTS, talk};
 
 /// Where an instance is entered.
 pub enum Entry {
@@ -56,20 +46,16 @@ pub enum Entry {
     Connection(ServicePre<State>),
 }
 
-/// A request, and where its answer goes.
-struct Asked {
-    request: Request,
-    answer: response::Given,
-}
-
 /// What one connection's instances have in common.
 struct Served<'a> {
     gift: &'a Gift,
     variables: [&'a Variables; 2],
     /// One for all of them, so that many requests take no more than one.
     outlet: Outlet,
-    id: u64,
+    said: Said,
     meter: &'a Arc<Meter>,
+    /// Told when the connection is to take no further request.
+    enough: &'a Notify,
     wire: &'a Connected,
 }
 
@@ -101,30 +87,32 @@ impl Entry {
         } = connection;
         let wire = Connected::new(stream, meter.clone());
         let (ask, asked) = mpsc::channel(1);
+        let enough = Notify::new();
         let served = Served {
             gift,
             variables: [&facts.variables, &remote],
             outlet: gift.network.outlet(),
-            id,
+            said: gift.said(id),
             meter: &meter,
+            enough: &enough,
             wire: &wire,
         };
-        let gone = Notify::new();
         let both = async {
             let enough = async {
                 tokio::select! {
                     () = drain.begun() => {}
-                    () = gone.notified() => {}
+                    () = enough.notified() => {}
                 }
             };
-            let talk = talk(wire.clone(), client, ask, enough);
+            let talk = talk(wire.clone(), client, ask, gift.limits.idle, enough);
             let work = async {
-                let failure = match self {
+                let worked = match self {
                     Self::Request(pre) => served.each(pre, asked).await,
                     Self::Connection(pre) => served.all(pre, asked).await,
                 };
-                gone.notify_one();
-                failure
+                // Nobody is there to serve another request.
+                served.enough.notify_one();
+                worked
             };
             let (talked, worked) = tokio::join!(talk, work);
             worked.unwrap_or(talked)
@@ -145,67 +133,11 @@ impl Entry {
     }
 }
 
-/// Speaks HTTP with a client, and asks for an answer to each request, until the client has had enough
-/// or the host has: the request at hand is answered then, and is the last.
-async fn talk(
-    wire: Connected,
-    client: Client,
-    ask: mpsc::Sender<Asked>,
-    enough: impl Future<Output = ()>,
-) -> Outcome {
-    let service = service_fn(move |request| {
-        let (ask, request) = (ask.clone(), client.request(request));
-        async move {
-            let request = match request {
-                Ok(request) => request,
-                Err(status) => return Ok(response::refusal(status)),
-            };
-            let (answer, answered) = oneshot::channel();
-            // Refused when the instance of this connection has gone: the answer is, too.
-            let _ = ask.send(Asked { request, answer }).await;
-            drop(ask);
-            response::sent(answered).await
-        }
-    });
-    let mut builder = Builder::new(Executor::default());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .max_buf_size(HEAD)
-        .half_close(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(REQUESTS)
-        .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX));
-    let mut talk = pin!(builder.serve_connection(TokioIo::new(wire.clone()), service));
-    let ended = tokio::select! {
-        biased;
-        ended = talk.as_mut() => ended,
-        () = enough => {
-            talk.as_mut().graceful_shutdown();
-            talk.await
-        }
-    };
-    match ended {
-        Err(error) if timed_out(&*error) => Outcome::Idle,
-        Err(_) if wire.hangup() => Outcome::Hangup,
-        // Of a client that speaks no HTTP as well: it was told what can be told.
-        Ok(()) | Err(_) => Outcome::Done,
-    }
-}
-
-fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
-    let hyper = error.downcast_ref::<hyper::Error>();
-    hyper.is_some_and(hyper::Error::is_timeout)
-}
-
 impl Served<'_> {
     fn store(&self, meter: &Arc<Meter>) -> Store<State> {
         let outlet = self.outlet.clone();
         self.gift
-            .store(self.variables, Stdio::Log, outlet, self.id, meter)
+            .store(self.variables, Stdio::Log, outlet, &self.said, meter)
     }
 
     /// Serves each request with an instance of its own. Gives the first failure.
@@ -246,15 +178,17 @@ impl Served<'_> {
     async fn one(&self, pre: &ProxyPre<State>, asked: Asked) -> Outcome {
         let meter = Arc::new(Meter::new(Instant::now()));
         let mut store = self.store(&meter);
+        let failed = Arc::new(AtomicBool::new(false));
         let call = async {
             let proxy = pre.instantiate_async(&mut store).await;
             let proxy = proxy.map_err(not_started)?;
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(Scheme::Http, asked.request)?;
-            let answer = asked.answer;
+            let (answer, failed) = (asked.answer, failed.clone());
             let out = http.new_response_outparam_from_callback(move |given| {
+                let given = given.ok().map(|given| response::unless(given, failed));
                 // A client that has gone needs no answer.
-                let _ = answer.send(given.ok());
+                let _ = answer.send(given);
             })?;
             let handler = proxy.wasi_http_incoming_handler();
             handler.call_handle(&mut store, request, out).await?;
@@ -262,7 +196,10 @@ impl Served<'_> {
         };
         let ended = meter.run(call).await;
         let overrun = store.data_mut().budget().overrun();
-        outcome(ended, self.wire.hangup(), overrun)
+        let ended = outcome(ended, self.wire.hangup(), overrun);
+        // Before the store is dropped, and with it what an unfinished body comes from.
+        failed.store(ended != Outcome::Done, Relaxed);
+        ended
     }
 
     /// Serves all requests with one fresh instance, which is made for the first.
@@ -273,6 +210,10 @@ impl Served<'_> {
     ) -> Option<Outcome> {
         let first = asked.recv().await?;
         let mut store = self.store(self.meter);
+        let broken = Arc::new(AtomicBool::new(false));
+        // It has its time on the processor for all requests: past the half, the client is to go on with
+        // a new connection.
+        let half = self.gift.limits.cpu / 2;
         let call = async {
             let service = pre.instantiate_async(&mut store).await;
             let service = service.map_err(not_started)?;
@@ -286,7 +227,10 @@ impl Served<'_> {
                         (request, sent)
                     });
                     let given = match service.handle(store, request).await? {
-                        Ok(given) => Some(store.with(|store| given.into_http(store, sent))?),
+                        Ok(given) => {
+                            let given = store.with(|store| given.into_http(store, sent))?;
+                            Some(response::unless(given, broken.clone()))
+                        }
                         Err(_) => None,
                     };
                     let _ = answer.send(given);
@@ -295,6 +239,9 @@ impl Served<'_> {
                 let mut running = FuturesUnordered::new();
                 running.push(answer(first));
                 loop {
+                    if self.meter.cpu() >= half {
+                        self.enough.notify_one();
+                    }
                     tokio::select! {
                         biased;
                         Some(ended) = running.next(), if !running.is_empty() => ended?,
@@ -311,7 +258,9 @@ impl Served<'_> {
         };
         let ended = self.meter.run(call).await;
         let overrun = store.data_mut().budget().overrun();
-        failed(outcome(ended, self.wire.hangup(), overrun))
+        let ended = failed(outcome(ended, self.wire.hangup(), overrun));
+        broken.store(ended.is_some(), Relaxed);
+        ended
     }
 }
 

@@ -29,6 +29,9 @@ const ALL_HANDLES: usize = 10_000;
 /// Bytes that an instance may hand to the host in one call.
 const HANDED_OVER: usize = 2 << 20;
 
+/// Bytes of the headers of one request or answer, with what the host adds to keep them.
+const HEADERS: usize = 64 * 1024;
+
 /// What every instance of one component gets.
 pub struct Gift {
     pub engine: Engine,
@@ -42,6 +45,12 @@ pub struct Gift {
     /// What one instance may hold at once: streams, pollables, bodies, sockets, and files, each of which is
     /// a descriptor of the host.
     pub handles: usize,
+}
+
+/// What the instances that serve one connection say in the log.
+pub struct Said {
+    stdout: Lines,
+    stderr: Lines,
 }
 
 /// Where the stdin and stdout of an instance lead.
@@ -64,37 +73,47 @@ pub struct State {
 }
 
 impl Gift {
-    /// A store for one instance that serves the connection with this `id` and goes out by its `outlet`,
-    /// its time on the processor counted by `meter`.
+    /// For those that serve the connection with this `id`.
+    pub fn said(&self, id: u64) -> Said {
+        let lines = |channel| Lines::new(self.trigger.clone(), id, channel);
+        Said {
+            stdout: lines(Channel::Stdout),
+            stderr: lines(Channel::Stderr),
+        }
+    }
+
+    /// A store for one instance that goes out by its `outlet`, its time on the processor counted by
+    /// `meter`.
     pub fn store(
         &self,
         variables: [&Variables; 2],
         stdio: Stdio,
         outlet: Outlet,
-        id: u64,
+        said: &Said,
         meter: &Arc<Meter>,
     ) -> Store<State> {
-        let log = |channel| Log::new(Lines::new(self.trigger.clone(), id, channel));
         let mut context = WasiCtxBuilder::new();
         for variables in variables {
             context.envs(variables);
         }
         context
             .args(&self.args)
-            .stderr(log(Channel::Stderr))
+            .stderr(Log::new(said.stderr.another()))
             .max_random_size(RANDOM);
         outlet.give(&mut context);
         match stdio {
             Stdio::Connection(wire) => context.stdin(wire.clone()).stdout(wire),
-            Stdio::Log => context.stdout(log(Channel::Stdout)),
+            Stdio::Log => context.stdout(Log::new(said.stdout.another())),
         };
         let mut context = context.build();
         self.dirs.give(&mut context);
         let mut table = ResourceTable::new();
         table.set_max_capacity(self.handles);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADERS);
         let mut store = self.engine.store(State {
             context,
-            http: WasiHttpCtx::new(),
+            http,
             outbound: Outbound::new(outlet),
             held: Held::default(),
             config: self.config.clone(),

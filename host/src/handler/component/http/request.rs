@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::uri::Authority;
-use http::{HeaderName, HeaderValue, StatusCode, Version};
+use http::uri::{Authority, Scheme};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -35,20 +35,25 @@ impl Client {
         }
     }
 
-    /// Its request for the guest; or the status of the answer to one that names no host though it has to.
+    /// Its request for the guest; or the status of the answer to one that does not say which host it is
+    /// for, or does not say it once.
     pub fn request(&self, request: http::Request<Incoming>) -> Result<Request, StatusCode> {
         let (mut head, body) = request.into_parts();
         head.headers.insert(PEER, self.peer.clone());
-        let named = head.uri.authority().is_some() || head.headers.contains_key(HOST);
-        if !named {
-            if head.version >= Version::HTTP_11 {
-                return Err(StatusCode::BAD_REQUEST);
+        let mut hosts = head.headers.get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => Some(host.clone()),
+            (None, _) if head.uri.authority().is_some() => None,
+            (None, _) if head.version < Version::HTTP_11 => Some(self.host()),
+            (Some(_) | None, _) => return Err(StatusCode::BAD_REQUEST),
+        };
+        if let Some(host) = host {
+            let authority = Authority::try_from(host.as_bytes());
+            let authority = authority.map_err(|_| StatusCode::BAD_REQUEST)?;
+            // A guest is not shown the header: it finds the host where HTTP/2 has it.
+            if head.uri.authority().is_none() {
+                head.uri = absolute(head.uri, authority)?;
             }
-            head.headers.insert(HOST, self.host());
-        }
-        let host = head.headers.get(HOST).map(HeaderValue::as_bytes);
-        if host.is_some_and(|host| Authority::try_from(host).is_err()) {
-            return Err(StatusCode::BAD_REQUEST);
         }
         let body = body.map_err(Error::Hyper).boxed_unsync();
         Ok(Request::from_parts(head, body))
@@ -62,4 +67,12 @@ impl Client {
         };
         host.unwrap_or(HeaderValue::from_static("localhost"))
     }
+}
+
+/// What a request for `uri` of a host means.
+fn absolute(uri: Uri, authority: Authority) -> Result<Uri, StatusCode> {
+    let mut parts = uri.into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority);
+    Uri::from_parts(parts).map_err(|_| StatusCode::BAD_REQUEST)
 }
