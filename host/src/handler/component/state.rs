@@ -26,6 +26,10 @@ const RANDOM: u64 = 1 << 20;
 /// included: each is memory of the host, which `limits.memory` does not count.
 const ALL_HANDLES: usize = 10_000;
 
+/// What an instance of WASI 0.3 that has directories may have of its tasks, streams and futures: a stream
+/// that reads a file holds a descriptor of the host, and takes three of these.
+const WITH_FILES: usize = 384;
+
 /// Bytes that an instance may hand to the host in one call.
 const HANDED_OVER: usize = 2 << 20;
 
@@ -123,7 +127,11 @@ impl Gift {
         store.set_max_component_handles(ALL_HANDLES);
         store.set_hostcall_fuel(HANDED_OVER);
         if let Some(concurrent) = store.concurrent_resource_table() {
-            concurrent.set_max_capacity(ALL_HANDLES);
+            concurrent.set_max_capacity(if self.dirs.files() == 0 {
+                ALL_HANDLES
+            } else {
+                WITH_FILES
+            });
         }
         store
     }
