@@ -185,15 +185,15 @@ impl Compiler {
         None
     }
 
-    /// Takes back machine code of this host's own making.
+    /// Takes back machine code of this host's own making. It comes from an entry of the cache: a file
+    /// that nobody but this user and root could write, in a folder of which the same is true, named and
+    /// headed by a key of the guest, of this version and of all settings that code depends on, whole by
+    /// its digest, and read into memory that nobody else has. wasmtime itself compares version, processor
+    /// and settings with the engine's once more.
     #[expect(unsafe_code, reason = "compiled guests come from the cache")]
     fn trust(&self, kind: Kind, code: &[u8]) -> anyhow::Result<Code> {
         let engine = self.engine.wasmtime();
-        // SAFETY: the code must be what wasmtime serialized. It comes from an entry of the cache: a
-        // file that nobody but this user and root could write, in a folder of which the same is
-        // true, named and headed by a key of the guest, of this version and of all settings that
-        // code depends on, whole by its digest, and read into memory that is this function's own.
-        // wasmtime itself compares version, processor and settings with the engine's once more.
+        // SAFETY: `code` is what wasmtime serialized, for the reasons above.
         Ok(unsafe {
             match kind {
                 Kind::Module => Code::Module(Module::deserialize(engine, code)?),
