@@ -7,6 +7,7 @@
 //! uses only those below it in this list.
 
 pub mod cli;
+pub mod check;
 pub mod precompile;
 pub mod attempt;
 pub mod inspect;
@@ -31,3 +32,4 @@ pub mod crew;
 pub mod plan;
 pub mod trigger;
 pub mod outcome;
+pub mod failure;

@@ -11,15 +11,17 @@ use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
 use portcullis::attempt::Attempt;
 use portcullis::capacity::Capacity;
+use portcullis::check::Check;
 use portcullis::cli::{Cli, Command};
-use portcullis::engine::{Cache, Compiler, Engine, Origin, Pool, Progress};
+use portcullis::engine::{Cache, Compiler, Engine, Pool, Progress};
+use portcullis::failure::Failure;
 use portcullis::handler::{Handler, Loaded};
 use portcullis::inspect::Profile;
 use portcullis::limits::HostLimit;
 use portcullis::listener::{Bound, Inherited};
 use portcullis::outcome::Outcome;
-use portcullis::plan::{Plan, Trigger, describe};
-use portcullis::precompile::{Batch, Prepared};
+use portcullis::plan::{Plan, Trigger};
+use portcullis::precompile::Batch;
 use portcullis::scaffold::Scaffold;
 use portcullis::serve::Service;
 use portcullis::shutdown::{Drained, Shutdown, Signals};
@@ -29,16 +31,6 @@ use portcullis::{cli, crew, log};
 use sd_notify::NotifyState;
 use tokio::runtime::{Handle, Runtime};
 use tracing::{info, warn};
-
-/// Why the command did not succeed. The exit codes are those of ucspi.
-enum Failure {
-    /// What was asked for makes no sense: 100.
-    Asked(anyhow::Error),
-    /// The system refused: 111.
-    Refused(anyhow::Error),
-    /// The guest that was tried ended like this.
-    Ended(u8),
-}
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -57,32 +49,7 @@ fn main() -> ExitCode {
         Command::Compile(guests) => compile(&cli, &guests.paths),
         Command::New(guest) => begin(guest),
     };
-    let (error, code) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Ended(status)) => return ExitCode::from(status),
-        Err(Failure::Asked(error)) => (error, 100),
-        Err(Failure::Refused(error)) => (error, 111),
-    };
-    // With stderr closed there is nobody to tell.
-    let _ = writeln!(
-        io::stderr(),
-        "portcullis: {}",
-        printable(&format!("{error:#}"))
-    );
-    ExitCode::from(code)
-}
-
-/// A text of several lines for a terminal: what it quotes may come from anywhere.
-fn printable(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if c == '\n' || !c.is_control() {
-            out.push(c);
-        } else {
-            out.extend(c.escape_default());
-        }
-    }
-    out
+    done.map_or_else(Failure::tell, |()| ExitCode::SUCCESS)
 }
 
 /// The plan in the trigger file at `path`.
@@ -288,43 +255,13 @@ fn check(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let spawner = spawner()?;
     let _log = log::start(cli.log_format, cli.log_level);
     let runtime = runtime()?;
-    let inside = runtime.handle();
-    let _inside = inside.enter();
+    let _inside = runtime.enter();
     let spawner = connect(spawner)?;
     let guests = Guests::of(&plan);
     let compiler = compiler(cli, &plan, &guests, 1, 0)?;
-    let loaded = crew::all(&plan.triggers, |trigger| {
-        let _inside = inside.enter();
-        Handler::load(trigger, &guests, &compiler, &spawner)
-    });
-    let mut report = describe::host(&plan).to_string();
-    let mut errors = Vec::new();
-    for (trigger, loaded) in plan.triggers.iter().zip(loaded) {
-        let serves = match loaded {
-            Ok(Loaded {
-                serving,
-                fallback: None,
-            }) => serving.describe().to_owned(),
-            Ok(Loaded {
-                serving,
-                fallback: Some(why),
-            }) => {
-                format!("{}, since {why}", serving.describe())
-            }
-            Err(error) => {
-                errors.push(format!("{error:#}"));
-                "cannot be loaded".to_owned()
-            }
-        };
-        report.push('\n');
-        report += &describe::trigger(trigger, Some(&serves)).to_string();
-    }
-    print(&report)?;
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Asked(anyhow!(errors.join("\n"))))
-    }
+    let check = Check::of(&plan, &guests, &compiler, &spawner);
+    print(&check.report)?;
+    check.verdict().map_err(Failure::Asked)
 }
 
 fn attempt(cli: &Cli, guest: &cli::Try) -> Result<(), Failure> {
@@ -374,20 +311,11 @@ fn compile(cli: &Cli, paths: &[PathBuf]) -> Result<(), Failure> {
         } else {
             Batch::of_guest(path).map_err(Failure::Asked)?
         };
-        for Prepared { path, done } in batch.prepare(progress(cli)).map_err(Failure::Refused)? {
-            let what = match done {
-                Ok(Origin::Cached) => "cached already".to_owned(),
-                Ok(Origin::Compiled(time)) => format!("compiled in {:.1} s", time.as_secs_f64()),
-                Ok(Origin::Unkept(why)) => {
-                    failed.get_or_insert_with(|| Failure::Refused(anyhow!(why)));
-                    "compiled, but not kept".to_owned()
-                }
-                Err(error) => {
-                    failed.get_or_insert(Failure::Asked(error));
-                    "not compiled".to_owned()
-                }
-            };
-            print(&format!("{}: {what}\n", printable(&path.to_string_lossy())))?;
+        for prepared in batch.prepare(progress(cli)).map_err(Failure::Refused)? {
+            print(&format!("{prepared}\n"))?;
+            if let Err(failure) = prepared.verdict() {
+                failed.get_or_insert(failure);
+            }
         }
     }
     failed.map_or(Ok(()), Err)

@@ -3,6 +3,7 @@
 //! compiled for plans that give it the usual limits.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use anyhow::{Context as _, anyhow, bail};
 
 use crate::crew;
 use crate::engine::{Cache, Compiler, Engine, Origin, Pool, Progress, begins_within};
+use crate::failure::Failure;
 use crate::plan::{CacheFolder, GuestJob, GuestLimits, Job, Plan};
+use crate::trigger::printable;
 use crate::wasm::{Guests, Wasm};
 
 /// Guests for one engine and one cache.
@@ -29,6 +32,34 @@ pub struct Prepared {
     pub path: PathBuf,
     /// Where its code came from, or why there is none.
     pub done: anyhow::Result<Origin>,
+}
+
+impl Prepared {
+    /// Whether its code is in the cache now.
+    ///
+    /// # Errors
+    /// When it does not compile, or cannot be kept.
+    pub fn verdict(self) -> Result<(), Failure> {
+        match self.done {
+            Ok(Origin::Cached | Origin::Compiled(_)) => Ok(()),
+            Ok(Origin::Unkept(why)) => Err(Failure::Refused(anyhow!(why))),
+            Err(error) => Err(Failure::Asked(error)),
+        }
+    }
+}
+
+impl fmt::Display for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = printable(&self.path.to_string_lossy(), usize::MAX);
+        match &self.done {
+            Ok(Origin::Cached) => write!(f, "{path}: cached already"),
+            Ok(Origin::Compiled(time)) => {
+                write!(f, "{path}: compiled in {:.1} s", time.as_secs_f64())
+            }
+            Ok(Origin::Unkept(_)) => write!(f, "{path}: compiled, but not kept"),
+            Err(_) => write!(f, "{path}: not compiled"),
+        }
+    }
 }
 
 impl Batch {
