@@ -2,6 +2,8 @@
 //! typed world. The stock streams of wasmtime-wasi start a task each and copy through a channel;
 //! these read and write the socket where they are called.
 
+mod handles;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -12,10 +14,11 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
-use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{InputStream, OutputStream, StreamError, StreamResult};
 
 use crate::connection::{Shutdown, Stream};
 use crate::meter::Meter;
+use handles::{Input, Output};
 
 /// Bytes that are read at once, whatever the guest asks for; and that are taken to be written
 /// while the client is slow to read.
@@ -224,7 +227,7 @@ impl StdoutStream for Connected {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Out(self.clone()))
+        Box::new(Output(self.clone()))
     }
 }
 
@@ -275,105 +278,5 @@ impl AsyncWrite for Connected {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.end(Shutdown::Write);
         self.poll_unsent(cx).map(Ok)
-    }
-}
-
-/// One handle of what comes from the client.
-struct Input(Connected);
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for Input {
-    async fn ready(&mut self) {
-        // An error is ready, too: the read that follows tells it.
-        let _ = poll_fn(|cx| self.0.poll_readable(cx)).await;
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl InputStream for Input {
-    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        if size == 0 {
-            return Ok(Bytes::new());
-        }
-        match self
-            .0
-            .poll_read(&mut Context::from_waker(Waker::noop()), size)
-        {
-            Poll::Pending => Ok(Bytes::new()),
-            Poll::Ready(Ok(bytes)) if bytes.is_empty() => Err(StreamError::Closed),
-            Poll::Ready(Ok(bytes)) => Ok(bytes),
-            Poll::Ready(Err(e)) => Err(self.0.failed(e)),
-        }
-    }
-
-    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        if size == 0 {
-            return Ok(Bytes::new());
-        }
-        match poll_fn(|cx| self.0.poll_read(cx, size)).await {
-            Ok(bytes) if bytes.is_empty() => Err(StreamError::Closed),
-            Ok(bytes) => Ok(bytes),
-            Err(e) => Err(self.0.failed(e)),
-        }
-    }
-}
-
-/// One handle of what goes to the client.
-struct Out(Connected);
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for Out {
-    async fn ready(&mut self) {
-        // An error is ready, too: the write that follows tells it.
-        let _ = poll_fn(|cx| self.0.poll_writable(cx)).await;
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl OutputStream for Out {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.0.told()?;
-        {
-            let mut wire = self.0.wire();
-            if !wire.unsent.is_empty() || bytes.len() > CHUNK {
-                return Err(StreamError::trap("wrote more than check-write allowed"));
-            }
-            wire.unsent = bytes;
-        }
-        self.flush()
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        // What cannot be sent now is sent while the guest waits.
-        let _ = self.0.poll_unsent(&mut Context::from_waker(Waker::noop()));
-        self.0.told()
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        self.flush()?;
-        Ok(if self.0.wire().unsent.is_empty() {
-            CHUNK
-        } else {
-            0
-        })
-    }
-
-    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let mut bytes = bytes;
-        loop {
-            poll_fn(|cx| self.0.poll_unsent(cx)).await;
-            self.0.told()?;
-            if bytes.is_empty() {
-                return Ok(());
-            }
-            let chunk = bytes.split_to(bytes.len().min(CHUNK));
-            self.0.wire().unsent = chunk;
-        }
-    }
-
-    async fn write_ready(&mut self) -> StreamResult<usize> {
-        poll_fn(|cx| self.0.poll_unsent(cx)).await;
-        self.0.told()?;
-        Ok(CHUNK)
     }
 }
