@@ -10,7 +10,7 @@ use tokio::io::{AsyncWriteExt as _, copy, stdin, stdout};
 use tokio::net::UnixStream;
 
 use crate::connection::{Connection, Local, Peer, Stream};
-use crate::engine::{Cache, Compiler, Engine, Pool, Progress};
+use crate::engine::{Cache, Compiler, Engine, Pool, Progress, Slot};
 use crate::handler::Handler;
 use crate::limits::Permits;
 use crate::meter::Meter;
@@ -22,6 +22,7 @@ use crate::wasm::Wasm;
 /// A person at a terminal thinks for longer than a client does.
 const LIMITS: GuestLimits = GuestLimits {
     memory: 1 << 30,
+    stack: GuestLimits::STACK,
     cpu: Duration::from_hours(1),
     deadline: Duration::from_hours(24),
     idle: Duration::from_hours(24),
@@ -62,8 +63,8 @@ impl Attempt {
             .collect();
         let path = guest.display().to_string();
         let wasm = Wasm::read(&guest).with_context(|| format!("cannot load {path}"))?;
-        let only = std::iter::once((&wasm, LIMITS.memory));
-        let engine = Engine::new(Pool::new(1, 0, only))?;
+        let slot = Slot::of_one(&wasm, LIMITS.memory);
+        let engine = Engine::new(&Pool::of_one(slot))?;
         let compiler = Compiler::new(engine, Cache::find(&CacheFolder::Usual), progress);
         let job = GuestJob {
             path: guest,
@@ -90,20 +91,14 @@ impl Loaded {
     /// When the socket pair cannot be made.
     pub async fn run(self) -> anyhow::Result<Outcome> {
         let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
-        let peer = theirs
-            .peer_cred()
-            .context("cannot tell who is running this")?;
+        let theirs = theirs.into_std().context("cannot make a socket pair")?;
         let since = Instant::now();
         let connection = Connection {
             id: 1,
             since,
-            peer: Peer::Unix {
-                uid: peer.uid(),
-                gid: peer.gid(),
-                pid: peer.pid(),
-            },
+            peer: Peer::unix(&theirs).context("cannot tell who is running this")?,
             local: Arc::new(Local::Unnamed),
-            stream: Stream::Unix(theirs),
+            stream: Stream::new(theirs.into()),
             meter: Arc::new(Meter::new(since)),
             permits: Permits::none(),
         };

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::engine::{Pool, Slot};
 use crate::plan::{GuestJob, Job, Plan};
 use crate::preopen::dirs::FILES;
 use crate::preopen::network::SOCKETS;
@@ -22,9 +23,6 @@ const OWN_MAPPINGS: u64 = 2_000;
 
 /// Instances beside one for each connection, at most.
 const SPARE: u64 = 1_000;
-
-/// Mappings of one instance: two for its stack, made at start, and up to four while it lives.
-const MAPPINGS: u64 = 6;
 
 /// What the whole host may have open at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +43,7 @@ impl Capacity {
     ///
     /// # Errors
     /// When the plan asks for more than fits; the error says what to raise.
-    pub fn of(plan: &Plan) -> anyhow::Result<Self> {
+    pub fn of(plan: &Plan, slot: &Slot) -> anyhow::Result<Self> {
         let wanted = plan.connections.map(NonZeroU32::get);
         let listeners: usize = plan
             .triggers
@@ -69,7 +67,7 @@ impl Capacity {
             .sum();
         // Half of the descriptors are for what guests open, if any does, unless the plan says otherwise.
         let files = if opens > 0 { descriptors / 2 } else { 0 };
-        let slots = mappings()?.saturating_sub(OWN_MAPPINGS) / MAPPINGS;
+        let slots = mappings()?.saturating_sub(OWN_MAPPINGS) / slot.mappings();
 
         let connections = match wanted {
             None => u64::from(DEFAULT).min(descriptors - files),
@@ -89,11 +87,15 @@ impl Capacity {
                  {slots}: raise it with `sysctl -w vm.max_map_count={}`, or lower \
                  limits.connections",
                 guests.min(connections),
-                guests.min(connections) * MAPPINGS + OWN_MAPPINGS
+                guests.min(connections) * slot.mappings() + OWN_MAPPINGS
             ),
         };
         let instances = guests.min(connections);
-        let spare = (slots - instances.min(slots)).min(SPARE);
+        let spare = if slot.takes_several() {
+            (slots - instances.min(slots)).min(SPARE)
+        } else {
+            0
+        };
         let files = descriptors.saturating_sub(connections);
         if files < opens {
             bail!(
@@ -111,6 +113,15 @@ impl Capacity {
             // More than the semaphore that counts them can hold is as good as no limit.
             files: u32::try_from(files).unwrap_or(u32::MAX).min(1 << 28),
         })
+    }
+
+    /// The pool of its instances.
+    pub fn pool(&self, slot: Slot) -> Pool {
+        Pool {
+            slot,
+            instances: self.instances,
+            spare: self.spare,
+        }
     }
 }
 

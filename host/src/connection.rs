@@ -8,16 +8,20 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 
 use crate::limits::{Permits, Source};
 use crate::meter::Meter;
@@ -70,13 +74,15 @@ pub enum Local {
     Unnamed,
 }
 
-/// The two kinds of stream socket; both read and write alike.
+/// A connected stream socket, over inet or unix. The runtime watches it from when it first has to be
+/// waited for: most often what is asked for first is at hand.
 #[derive(Debug)]
-pub enum Stream {
-    /// Over inet or inet6.
-    Tcp(TcpStream),
-    /// Over a path, an abstract name, or one end of a pair.
-    Unix(UnixStream),
+pub struct Stream {
+    /// Goes before the socket: what is closed can no longer be taken from the watch.
+    watch: OnceLock<AsyncFd<Arc<OwnedFd>>>,
+    socket: Arc<OwnedFd>,
+    /// Whether the last read took all there was, so that another would find nothing.
+    drained: AtomicBool,
 }
 
 /// What can be read from a stream without waiting.
@@ -93,6 +99,15 @@ pub struct Readable {
 pub use std::net::Shutdown;
 
 impl Stream {
+    /// That of a connected socket, which is non-blocking.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self {
+            watch: OnceLock::new(),
+            socket: Arc::new(socket),
+            drained: AtomicBool::new(false),
+        }
+    }
+
     /// What can be read without waiting; waits until there is something.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<Readable>> {
         loop {
@@ -102,11 +117,7 @@ impl Stream {
                 let hangup = now.contains(PollFlags::HUP);
                 return Poll::Ready(Ok(Readable { count, hangup }));
             }
-            match self {
-                Self::Tcp(stream) => ready!(stream.poll_read_ready(cx))?,
-                Self::Unix(stream) => ready!(stream.poll_read_ready(cx))?,
-            }
-            self.forget(Interest::READABLE);
+            ready!(self.watch()?.poll_read_ready(cx))?.clear_ready();
         }
     }
 
@@ -116,11 +127,7 @@ impl Stream {
             if !self.state(PollFlags::OUT)?.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match self {
-                Self::Tcp(stream) => ready!(stream.poll_write_ready(cx))?,
-                Self::Unix(stream) => ready!(stream.poll_write_ready(cx))?,
-            }
-            self.forget(Interest::WRITABLE);
+            ready!(self.watch()?.poll_write_ready(cx))?.clear_ready();
         }
     }
 
@@ -132,23 +139,57 @@ impl Stream {
         Ok(watched[0].revents())
     }
 
-    /// Has the runtime forget a readiness that the kernel does not confirm.
-    fn forget(&self, interest: Interest) {
-        let _ = self.try_io(interest, || -> io::Result<()> {
-            Err(io::ErrorKind::WouldBlock.into())
-        });
+    /// Reads, or with `peek` copies, what is at hand; waits until there is any.
+    pub fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+        peek: bool,
+    ) -> Poll<io::Result<usize>> {
+        if self.watch.get().is_none() && !self.drained.load(Relaxed) {
+            let turn = ready!(coop::poll_proceed(cx));
+            if let Some(count) = self.try_read(into, peek)? {
+                turn.made_progress();
+                return Poll::Ready(Ok(count));
+            }
+        }
+        loop {
+            let mut ready = ready!(self.watch()?.poll_read_ready(cx))?;
+            let read = self.try_read(into, peek)?;
+            if read.is_none() || self.drained.load(Relaxed) {
+                // The kernel tells anew of what comes after this.
+                ready.clear_ready();
+            }
+            if let Some(count) = read {
+                return Poll::Ready(Ok(count));
+            }
+        }
     }
 
-    /// Reads, or with `peek` copies, what is at hand; `None` when nothing is. The kernel is asked
-    /// and not the runtime, which now and then says no for the sake of other tasks.
+    /// Writes what there is room for; waits until there is any.
+    pub fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let turn = ready!(coop::poll_proceed(cx));
+        loop {
+            if let Some(count) = self.try_write(from)? {
+                turn.made_progress();
+                return Poll::Ready(Ok(count));
+            }
+            ready!(self.watch()?.poll_write_ready(cx))?.clear_ready();
+        }
+    }
+
+    /// Reads, or with `peek` copies, what is at hand; `None` when nothing is.
     pub fn try_read(&self, into: &mut [u8], peek: bool) -> io::Result<Option<usize>> {
-        let peek = if peek {
-            RecvFlags::PEEK
-        } else {
-            RecvFlags::empty()
-        };
-        let read = retry_on_intr(|| recv(self, &mut *into, RecvFlags::DONTWAIT | peek));
-        at_hand(read.map(|(count, _)| count))
+        let mut flags = RecvFlags::DONTWAIT;
+        flags.set(RecvFlags::PEEK, peek);
+        let read = at_hand(retry_on_intr(|| recv(self, &mut *into, flags)).map(|(count, _)| count))?;
+        let short = read.is_some_and(|count| 0 < count && count < into.len());
+        self.drained.store(short && !peek, Relaxed);
+        Ok(read)
     }
 
     /// Writes what there is room for; `None` when there is none.
@@ -158,30 +199,17 @@ impl Stream {
         at_hand(retry_on_intr(|| sendmsg(self, from, &mut nothing, flags)))
     }
 
-    /// Copies what is at hand into `into` and leaves it there to be read; waits until there is any.
-    pub fn poll_peek(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            match self {
-                Self::Tcp(stream) => ready!(stream.poll_read_ready(cx))?,
-                Self::Unix(stream) => ready!(stream.poll_read_ready(cx))?,
-            }
-            let peeked = self.try_io(Interest::READABLE, || {
-                let (count, _) = recv(self, &mut *into, RecvFlags::PEEK)?;
-                Ok(count)
-            });
-            match peeked {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other),
-            }
+    /// The runtime's watch over it, which begins when it is first asked for.
+    fn watch(&self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
+        if let Some(watch) = self.watch.get() {
+            return Ok(watch);
         }
-    }
-
-    /// Tries `io`, and forgets the readiness it depended on when it would block.
-    fn try_io<R>(&self, interest: Interest, io: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        match self {
-            Self::Tcp(stream) => stream.try_io(interest, io),
-            Self::Unix(stream) => stream.try_io(interest, io),
-        }
+        #[expect(
+            deprecated,
+            reason = "unsound only for a type that is not the owner it seems"
+        )]
+        let watch = AsyncFd::try_new(self.socket.clone())?;
+        Ok(self.watch.get_or_init(|| watch))
     }
 
     /// Ends one or both directions; the other end sees end of input.
@@ -191,10 +219,8 @@ impl Stream {
 
     /// The bare socket, which the runtime watches no longer. It is still non-blocking.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
-        Ok(match self {
-            Self::Tcp(stream) => stream.into_std()?.into(),
-            Self::Unix(stream) => stream.into_std()?.into(),
-        })
+        drop(self.watch);
+        Arc::into_inner(self.socket).ok_or_else(|| io::Error::other("it is still in use"))
     }
 }
 
@@ -209,10 +235,7 @@ fn at_hand(result: rustix::io::Result<usize>) -> io::Result<Option<usize>> {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
+        self.socket.as_fd()
     }
 }
 
@@ -222,10 +245,9 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, into),
-        }
+        let count = ready!(self.poll_receive(cx, into.initialize_unfilled(), false))?;
+        into.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -235,10 +257,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, from),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, from),
-        }
+        self.poll_send(cx, &[io::IoSlice::new(from)])
     }
 
     fn poll_write_vectored(
@@ -246,10 +265,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, from),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, from),
-        }
+        self.poll_send(cx, from)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -266,6 +282,20 @@ impl AsyncWrite for Stream {
 }
 
 impl Peer {
+    /// The process at the other end of a unix socket.
+    ///
+    /// # Errors
+    /// When it is none, or the kernel does not tell.
+    pub fn unix(socket: impl AsFd) -> io::Result<Self> {
+        let who = getsockopt(&socket, PeerCredentials)?;
+        Ok(Self::Unix {
+            uid: who.uid(),
+            gid: who.gid(),
+            // 0: in a process namespace that this one does not see.
+            pid: Some(who.pid()).filter(|pid| *pid != 0),
+        })
+    }
+
     /// What it counts as for the limit of connections from one source.
     pub fn source(&self) -> Source {
         match self {

@@ -7,8 +7,8 @@ mod cache;
 mod compiler;
 mod pool;
 mod progress;
+mod slot;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub use cache::Cache;
 pub use compiler::{Compiler, Origin};
 pub use pool::Pool;
 pub use progress::Progress;
+pub use slot::Slot;
 
 /// How often a running guest is looked at: the grain of its time limit and of its turns.
 const TICK: Duration = Duration::from_millis(10);
@@ -29,8 +30,6 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct Engine {
     wasmtime: wasmtime::Engine,
-    /// How many guests may compute for long at once.
-    passes: Arc<Semaphore>,
     spare: Arc<Semaphore>,
 }
 
@@ -39,14 +38,14 @@ impl Engine {
     ///
     /// # Errors
     /// When the system does not give the address space or the mappings the pool takes.
-    pub fn new(pool: Pool) -> anyhow::Result<Self> {
+    pub fn new(pool: &Pool) -> anyhow::Result<Self> {
         let engine = wasmtime::Engine::new(&pool::config(pool)).map_err(anyhow::Error::from);
         let engine = engine.with_context(|| {
             format!(
                 "cannot reserve memory for {} instances of up to {} MiB; lower limits.connections \
                  or limits.memory, or raise the sysctl vm.max_map_count",
                 pool.instances,
-                pool.memory >> 20
+                pool.slot.memory >> 20
             )
         })?;
         let clock = engine.weak();
@@ -60,10 +59,8 @@ impl Engine {
                 }
             })
             .context("cannot start the epoch thread")?;
-        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
             wasmtime: engine,
-            passes: Arc::new(Semaphore::new((processors - 1).max(1))),
             spare: Arc::new(Semaphore::new(pool.spare as usize)),
         })
     }
@@ -86,19 +83,16 @@ impl Engine {
         let mut store = Store::new(&self.wasmtime, state);
         store.limiter(|state| state.budget());
         store.set_epoch_deadline(1);
-        let passes = self.passes.clone();
-        store.epoch_deadline_callback(move |mut store| {
+        store.epoch_deadline_callback(|mut store| {
             let budget = store.data_mut().budget();
             if budget.meter.cpu() < budget.cpu {
                 if budget.meter.turn() < TICK {
                     // The tick came while it waited.
                     return Ok(UpdateDeadline::Continue(1));
                 }
-                // Guests that compute for long queue for themselves, and leave one processor to
-                // all others: many of them delay a neighbour no more than one does.
-                let (meter, passes) = (budget.meter.clone(), passes.clone());
-                let turn = Box::pin(async move { meter.queue(passes).await });
-                return Ok(UpdateDeadline::YieldCustom(1, turn));
+                // Whoever runs this connection may now take it to where long turns delay nobody.
+                budget.meter.overstay();
+                return Ok(UpdateDeadline::Yield(1));
             }
             budget.overrun = Some(Overrun::Cpu);
             Err(wasmtime::format_err!(

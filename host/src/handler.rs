@@ -145,8 +145,32 @@ impl Handler {
     pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
         match self {
             Self::Module(module) => module.run(connection, facts, drain).await,
-            Self::Component(component) => component.run(connection, facts, drain).await,
-            Self::Exec(exec) => native(exec, connection, facts, drain).await,
+            // Boxed, so that a connection of a module is not as large as one of these.
+            Self::Component(component) => {
+                Box::pin(component.run(connection, facts, drain)).await
+            }
+            Self::Exec(exec) => Box::pin(native(exec, connection, facts, drain)).await,
+        }
+    }
+
+    /// Waits for what starts it for `connection`, where it waits for the first byte.
+    ///
+    /// # Errors
+    /// Why it is not to start any more.
+    pub async fn first_byte(&self, connection: &Connection, drain: &Drain) -> Result<(), Outcome> {
+        let Connection { stream, meter, .. } = connection;
+        watch::first_byte(stream, self.time(), meter, drain).await
+    }
+
+    /// How long it may take.
+    fn time(&self) -> Time {
+        match self {
+            Self::Module(module) => Time::of_guest(module.limits()),
+            Self::Component(component) => Time::of_guest(component.limits()),
+            Self::Exec(exec) => Time {
+                deadline: exec.time_limit(),
+                idle: None,
+            },
         }
     }
 
@@ -172,7 +196,7 @@ impl Handler {
 /// Serves one connection with one process.
 async fn native(exec: &Exec, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
     let mut told = facts.variables.clone();
-    told.extend(env::remote(&connection));
+    told.extend(env::remote(&connection.peer));
     let Connection {
         id,
         stream,

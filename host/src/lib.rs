@@ -29,6 +29,7 @@ pub mod limits;
 pub mod meter;
 pub mod wasm;
 pub mod crew;
+pub mod workers;
 pub mod plan;
 pub mod trigger;
 pub mod outcome;

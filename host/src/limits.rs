@@ -93,6 +93,19 @@ impl Limits {
         }
     }
 
+    /// The same where there is nothing to wait for: `None` when there may be.
+    pub fn place_at_once(&self) -> Option<Places> {
+        if self.rate.is_some() {
+            return None;
+        }
+        let take = |places: &Arc<Semaphore>, count| places.clone().try_acquire_many_owned(count).ok();
+        Some(Places {
+            _trigger: take(&self.trigger, 1)?,
+            _files: take(&self.host.files, self.files)?,
+            _host: take(&self.host.connections, 1)?,
+        })
+    }
+
     /// Turns a place into the permits of a connection from `source`, unless that holds as many as
     /// it may.
     pub fn admit(&self, places: Places, source: Source) -> Result<Permits, SourceFull> {
@@ -212,6 +225,7 @@ mod tests {
             connections: NonZeroU32::new(10).unwrap(),
             per_source: per_source.and_then(NonZeroU32::new),
             rate: None,
+            defer: false,
         };
         Limits::new(&admission, 0, host)
     }

@@ -125,12 +125,19 @@ impl AsFd for Bound {
 }
 
 impl Listener {
-    /// Waits until a connection waits to be accepted. Asks the kernel: what the runtime remembers
-    /// may be the connection that was accepted last.
+    /// Waits until a connection may wait to be accepted: what the runtime remembers may be the one
+    /// that was accepted last.
+    pub async fn maybe_waiting(&self) {
+        if self.socket.readable().await.is_err() {
+            // The runtime shuts down; nothing is waited for any more.
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until a connection waits to be accepted, by the word of the kernel.
     pub async fn waiting(&self) {
         loop {
             let Ok(mut remembered) = self.socket.readable().await else {
-                // The runtime shuts down; nothing is waited for any more.
                 return std::future::pending().await;
             };
             let mut watched = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -152,8 +159,8 @@ impl Listener {
             Ok(accepted) => accepted,
             Err(e) => return refused(e),
         };
-        match stream(socket, address) {
-            Ok((stream, peer)) => Accepted::Connection(stream, peer),
+        match peer(&socket, address) {
+            Ok(peer) => Accepted::Connection(Stream::new(socket), peer),
             Err(e) => refused(e),
         }
     }
@@ -186,22 +193,17 @@ fn refused(error: io::Error) -> Accepted {
     }
 }
 
-fn stream(socket: OwnedFd, address: Option<SocketAddrAny>) -> io::Result<(Stream, Peer)> {
+/// Who is at the other end, by what accept said.
+fn peer(socket: &OwnedFd, address: Option<SocketAddrAny>) -> io::Result<Peer> {
     let inet = address.and_then(|address| SocketAddr::try_from(address).ok());
     if let Some(address) = inet {
-        let stream = tokio::net::TcpStream::from_std(socket.into())?;
         // An IPv4 client of a dual-stack listener, which systemd may hand over, is an IPv4 client.
-        let peer = SocketAddr::new(address.ip().to_canonical(), address.port());
-        return Ok((Stream::Tcp(stream), Peer::Inet(peer)));
+        return Ok(Peer::Inet(SocketAddr::new(
+            address.ip().to_canonical(),
+            address.port(),
+        )));
     }
-    let stream = tokio::net::UnixStream::from_std(socket.into())?;
-    let who = stream.peer_cred()?;
-    let peer = Peer::Unix {
-        uid: who.uid(),
-        gid: who.gid(),
-        pid: who.pid(),
-    };
-    Ok((Stream::Unix(stream), peer))
+    Peer::unix(socket)
 }
 
 fn backlog(options: &SocketOptions) -> i32 {

@@ -2,6 +2,9 @@
 //! closed set of verbs (listen, accept, reject, start, end, pause, reload, drain, exit) and the same
 //! field names everywhere. What handlers say themselves has the verb `output`.
 
+mod text;
+mod writer;
+
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,7 +14,6 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tracing::field::display;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, event};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -19,6 +21,8 @@ use tracing_subscriber::{Layer as _, fmt};
 
 use crate::connection::Peer;
 use crate::outcome::Outcome;
+use text::Text;
+pub use writer::Writer;
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,28 +33,24 @@ pub enum Format {
     Json,
 }
 
-/// Lines that may wait to be written. Past it lines are lost rather than connections delayed: a
-/// stuck log must not stop the host.
-const BACKLOG: usize = 16 * 1024;
-
 /// Sparing lines of one trigger.
 const A_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// Begins to log on stderr. What it returns writes out the rest when it is dropped.
-pub fn start(format: Format, level: LevelFilter) -> WorkerGuard {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(BACKLOG)
-        .finish(io::stderr());
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn start(format: Format, level: LevelFilter) -> io::Result<Writer> {
+    let (writer, guard) = Writer::start(io::stderr())?;
     let lines = fmt::layer().with_target(false).with_writer(writer);
     let lines = match format {
-        Format::Text => lines.with_ansi(false).boxed(),
+        Format::Text => lines.event_format(Text).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     let own = Targets::new().with_target("portcullis", level);
-    tracing_subscriber::registry()
-        .with(lines.with_filter(own))
-        .init();
-    guard
+    // Filtered for all: a filter of one layer would be asked anew for each line.
+    tracing_subscriber::registry().with(own).with(lines).init();
+    Ok(guard)
 }
 
 /// The line of a connection or a job that has ended. `rx` and `tx` are bytes from and to the

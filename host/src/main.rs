@@ -13,7 +13,7 @@ use portcullis::attempt::Attempt;
 use portcullis::capacity::Capacity;
 use portcullis::check::Check;
 use portcullis::cli::{Cli, Command};
-use portcullis::engine::{Cache, Compiler, Engine, Pool, Progress};
+use portcullis::engine::{Cache, Compiler, Engine, Pool, Progress, Slot};
 use portcullis::failure::Failure;
 use portcullis::handler::{Handler, Loaded};
 use portcullis::inspect::Profile;
@@ -27,9 +27,10 @@ use portcullis::serve::Service;
 use portcullis::shutdown::{Drained, Shutdown, Signals};
 use portcullis::spawner::{self, Spawner};
 use portcullis::wasm::{Guests, Wasm};
+use portcullis::workers::Workers;
 use portcullis::{cli, crew, log};
 use sd_notify::NotifyState;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::{info, warn};
 
 fn main() -> ExitCode {
@@ -58,14 +59,8 @@ fn plan(path: &Path) -> Result<Plan, Failure> {
 }
 
 /// The compiler for the guests of a plan, whose engine has room for as many instances as there may be.
-fn compiler(
-    cli: &Cli,
-    plan: &Plan,
-    guests: &Guests,
-    instances: u32,
-    spare: u32,
-) -> Result<Compiler, Failure> {
-    let engine = Engine::new(Pool::of(plan, guests, instances, spare)).map_err(Failure::Refused)?;
+fn compiler(cli: &Cli, plan: &Plan, pool: &Pool) -> Result<Compiler, Failure> {
+    let engine = Engine::new(pool).map_err(Failure::Refused)?;
     Ok(Compiler::new(
         engine,
         Cache::find(&plan.cache),
@@ -85,22 +80,37 @@ fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
         .map_err(Failure::Refused)?;
     // Forked while this process is small and has one thread.
     let spawner = spawner()?;
-    let _log = log::start(cli.log_format, cli.log_level);
-    let capacity = Capacity::of(&plan).map_err(Failure::Refused)?;
-    let runtime = runtime()?;
+    let _log = log(cli)?;
+    let guests = Guests::of(&plan);
+    let slot = Slot::of(&plan, &guests);
+    let capacity = Capacity::of(&plan, &slot).map_err(Failure::Refused)?;
+    let runtime = runtime(Builder::new_current_thread())?;
     let inside = runtime.enter();
     let spawner = connect(spawner)?;
-    let handlers = load(cli, &plan, capacity, &spawner)?;
+    let compiler = compiler(cli, &plan, &capacity.pool(slot))?;
+    let handlers = load(&plan, &guests, &compiler, &spawner)?;
     // From here on a signal drains: what is bound is also unbound.
     let mut signals = Signals::new()
         .context("cannot handle signals")
         .map_err(Failure::Refused)?;
     let sites = bind(&plan, handlers, inherited).map_err(Failure::Refused)?;
-    let served = runtime.block_on(serve(&plan, capacity, &spawner, &mut signals, sites));
-    drop(inside);
+    let (workers, threads) = Workers::start()
+        .context("cannot start the threads that serve")
+        .map_err(Failure::Refused)?;
+    let served = serve(&plan, capacity, &spawner, &mut signals, sites, &workers);
+    let served = runtime.block_on(served);
     // A file system that does not answer may hold a thread for ever; the host ends all the same.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    threads.stop(Duration::from_secs(1));
+    drop(inside);
+    runtime.shutdown_background();
     served.map_err(Failure::Refused)
+}
+
+/// Begins to log, until what this returns is dropped.
+fn log(cli: &Cli) -> Result<log::Writer, Failure> {
+    log::start(cli.log_format, cli.log_level)
+        .context("cannot start the log")
+        .map_err(Failure::Refused)
 }
 
 fn spawner() -> Result<Spawner, Failure> {
@@ -109,8 +119,8 @@ fn spawner() -> Result<Spawner, Failure> {
         .map_err(Failure::Refused)
 }
 
-fn runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {
+    builder
         .enable_all()
         .build()
         .context("cannot start the runtime")
@@ -126,17 +136,15 @@ fn connect(spawner: Spawner) -> Result<spawner::Handle, Failure> {
 
 /// Loads what is to serve each trigger.
 fn load(
-    cli: &Cli,
     plan: &Plan,
-    capacity: Capacity,
+    guests: &Guests,
+    compiler: &Compiler,
     spawner: &spawner::Handle,
 ) -> Result<Vec<Loaded>, Failure> {
-    let guests = Guests::of(plan);
-    let compiler = compiler(cli, plan, &guests, capacity.instances, capacity.spare)?;
     let inside = Handle::current();
     let loaded = crew::until_failure(&plan.triggers, |trigger| {
         let _inside = inside.enter();
-        Handler::load(trigger, &guests, &compiler, spawner)
+        Handler::load(trigger, guests, compiler, spawner)
     });
     compiler.sweep();
     loaded.map_err(Failure::Asked)
@@ -182,13 +190,14 @@ async fn serve(
     spawner: &spawner::Handle,
     signals: &mut Signals,
     sites: Vec<Site<'_>>,
+    workers: &Workers,
 ) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     let host = HostLimit::new(capacity.connections, capacity.files);
     let native = sites.iter().any(|site| site.loaded.serving.is_native());
     let mut ready = String::new();
     for site in sites {
-        start(site, &host, &shutdown, &mut ready)?;
+        start(site, &host, &shutdown, workers, &mut ready)?;
     }
     // Whoever started this may not listen; that is no reason not to serve.
     let _ = io::stdout()
@@ -218,6 +227,7 @@ fn start(
     site: Site<'_>,
     host: &HostLimit,
     shutdown: &Shutdown,
+    workers: &Workers,
     ready: &mut String,
 ) -> anyhow::Result<()> {
     let Site {
@@ -236,7 +246,7 @@ fn start(
     for bound in listeners {
         let local = bound.local.clone();
         service
-            .serve(bound, shutdown.drain())
+            .serve(bound, shutdown.drain(), workers)
             .with_context(|| format!("cannot watch {local}"))?;
         info!(trigger = %name, address = %local, "listen");
         writeln!(ready, "listening {name} {local}")?;
@@ -253,19 +263,20 @@ fn notify(state: NotifyState<'_>) {
 fn check(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let plan = plan(path)?;
     let spawner = spawner()?;
-    let _log = log::start(cli.log_format, cli.log_level);
-    let runtime = runtime()?;
+    let _log = log(cli)?;
+    let runtime = runtime(Builder::new_multi_thread())?;
     let _inside = runtime.enter();
     let spawner = connect(spawner)?;
     let guests = Guests::of(&plan);
-    let compiler = compiler(cli, &plan, &guests, 1, 0)?;
+    let pool = Pool::of_one(Slot::of(&plan, &guests));
+    let compiler = compiler(cli, &plan, &pool)?;
     let check = Check::of(&plan, &guests, &compiler, &spawner);
     print(&check.report)?;
     check.verdict().map_err(Failure::Asked)
 }
 
 fn attempt(cli: &Cli, guest: &cli::Try) -> Result<(), Failure> {
-    let _log = log::start(cli.log_format, cli.log_level);
+    let _log = log(cli)?;
     let attempt = Attempt {
         guest: guest.guest.clone(),
         args: guest.args.clone(),
@@ -277,7 +288,7 @@ fn attempt(cli: &Cli, guest: &cli::Try) -> Result<(), Failure> {
             .collect(),
     };
     let loaded = attempt.load(progress(cli)).map_err(Failure::Asked)?;
-    let runtime = runtime()?;
+    let runtime = runtime(Builder::new_multi_thread())?;
     let outcome = runtime.block_on(loaded.run()).map_err(Failure::Refused)?;
     // A read of the terminal may be under way, and cannot be called off.
     runtime.shutdown_background();
@@ -303,7 +314,7 @@ fn inspect(path: &Path) -> Result<(), Failure> {
 }
 
 fn compile(cli: &Cli, paths: &[PathBuf]) -> Result<(), Failure> {
-    let _log = log::start(cli.log_format, cli.log_level);
+    let _log = log(cli)?;
     let mut failed = None;
     for path in paths {
         let batch = if Batch::names_triggers(path) {

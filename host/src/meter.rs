@@ -4,11 +4,8 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Counters of one connection. Times are kept in nanoseconds since `since`.
 #[derive(Debug)]
@@ -21,8 +18,8 @@ pub struct Meter {
     spent: AtomicU64,
     /// When the current turn began, plus one; 0 between turns.
     turn: AtomicU64,
-    /// What a guest that computes for long holds during its turn.
-    pass: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Whether a turn has lasted longer than a tick.
+    overstayed: AtomicBool,
 }
 
 impl Meter {
@@ -35,7 +32,7 @@ impl Meter {
             moved: AtomicU64::new(0),
             spent: AtomicU64::new(0),
             turn: AtomicU64::new(0),
-            pass: Mutex::default(),
+            overstayed: AtomicBool::new(false),
         }
     }
 
@@ -58,7 +55,9 @@ impl Meter {
     fn count(&self, way: &AtomicU64, count: usize) {
         if count > 0 {
             way.fetch_add(count as u64, Relaxed);
-            self.moved.store(self.now(), Relaxed);
+            // A turn is short, and its beginning is known without asking the clock again.
+            let now = self.turn.load(Relaxed).checked_sub(1).unwrap_or_else(|| self.now());
+            self.moved.store(now, Relaxed);
         }
     }
 
@@ -91,7 +90,6 @@ impl Meter {
             self.turn.store(began + 1, Relaxed);
             let polled = work.as_mut().poll(cx);
             self.turn.store(0, Relaxed);
-            drop(self.pass().take());
             self.spent
                 .fetch_add(self.now().saturating_sub(began), Relaxed);
             polled
@@ -107,18 +105,14 @@ impl Meter {
         }
     }
 
-    /// Ends this turn, waits for one of `passes`, and holds it for the whole of the next.
-    pub async fn queue(&self, passes: Arc<Semaphore>) {
-        // Behind whatever else is ready, new connections among it: a plain yield would have the
-        // runtime look at its sockets only once in many turns.
-        tokio::task::yield_now().await;
-        // Never closed; and without a pass it would be like any other turn.
-        let pass = passes.acquire_owned().await.ok();
-        *self.pass() = pass;
+    /// Notes that a turn has lasted so long that others had to wait.
+    pub fn overstay(&self) {
+        self.overstayed.store(true, Relaxed);
     }
 
-    fn pass(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether any turn has.
+    pub fn has_overstayed(&self) -> bool {
+        self.overstayed.load(Relaxed)
     }
 
     fn now(&self) -> u64 {

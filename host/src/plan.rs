@@ -113,6 +113,8 @@ pub struct Admission {
     pub per_source: Option<NonZeroU32>,
     /// Connections accepted per time; past it accepting waits.
     pub rate: Option<Rate>,
+    /// Whether a handler starts only when its client has sent something.
+    pub defer: bool,
 }
 
 /// `count` in each `per`, e.g. 50 a second, with bursts of up to `count`.
@@ -168,6 +170,8 @@ pub enum Access {
 pub struct GuestLimits {
     /// Linear memory, in bytes, over all memories of the instance.
     pub memory: u64,
+    /// Stack of its functions, in bytes. The largest of a plan holds for all its guests.
+    pub stack: u64,
     /// Time on the processor.
     pub cpu: Duration,
     /// Wall-clock time from accept to end.
@@ -179,6 +183,9 @@ pub struct GuestLimits {
 impl GuestLimits {
     /// The memory of a guest whose trigger says nothing of it.
     pub const MEMORY: u64 = 64 << 20;
+
+    /// The stack, likewise: what wasmtime gives by itself.
+    pub const STACK: u64 = 512 << 10;
 }
 
 /// A plain executable and how its processes are set up.

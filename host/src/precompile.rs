@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 
 use crate::crew;
-use crate::engine::{Cache, Compiler, Engine, Origin, Pool, Progress, begins_within};
+use crate::engine::{Cache, Compiler, Engine, Origin, Pool, Progress, Slot, begins_within};
 use crate::failure::Failure;
 use crate::plan::{CacheFolder, GuestJob, GuestLimits, Job, Plan};
 use crate::trigger::printable;
@@ -19,7 +19,7 @@ use crate::wasm::{Guests, Wasm};
 /// Guests for one engine and one cache.
 pub struct Batch {
     guests: Vec<Guest>,
-    pool: Pool,
+    slot: Slot,
     cache: CacheFolder,
 }
 
@@ -78,7 +78,7 @@ impl Batch {
         let memory = wasm.memories.iter().copied().max().unwrap_or_default();
         let memory = memory.max(GuestLimits::MEMORY);
         Ok(Self {
-            pool: Pool::new(1, 0, std::iter::once((&wasm, memory))),
+            slot: Slot::of_one(&wasm, memory),
             guests: vec![(path.to_owned(), Ok(Arc::new(wasm)))],
             cache: CacheFolder::Usual,
         })
@@ -101,7 +101,7 @@ impl Batch {
             }
         }
         Self {
-            pool: Pool::of(plan, &read, 1, 0),
+            slot: Slot::of(plan, &read),
             guests,
             cache: plan.cache.clone(),
         }
@@ -119,7 +119,7 @@ impl Batch {
                  in the environment by CACHE_DIRECTORY, XDG_CACHE_HOME or HOME"
             );
         };
-        let compiler = Compiler::new(Engine::new(self.pool)?, Some(cache), progress);
+        let compiler = Compiler::new(Engine::new(&Pool::of_one(self.slot))?, Some(cache), progress);
         let done = crew::all(&self.guests, |(path, wasm)| match wasm {
             Ok(wasm) => compiler
                 .prepare(wasm, path)

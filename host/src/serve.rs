@@ -22,6 +22,7 @@ use crate::plan::{SocketOptions, Trigger};
 use crate::preopen::env::Facts;
 use crate::queue::Verdict;
 use crate::shutdown::Drain;
+use crate::workers::{Home, Seat, Workers};
 
 /// A trigger that is ready to be served at any number of listeners.
 pub enum Service {
@@ -35,6 +36,8 @@ pub enum Service {
 pub struct Accepting {
     trigger: Arc<str>,
     handler: Handler,
+    /// Whether it starts at the first byte only.
+    defer: bool,
     limits: Limits,
     rejects: Sparing,
 }
@@ -57,6 +60,7 @@ struct Gate {
     listener: Listener,
     facts: Arc<Facts>,
     drain: Drain,
+    home: Home,
 }
 
 impl Service {
@@ -70,6 +74,7 @@ impl Service {
                 Self::Accept(Arc::new(Accepting {
                     trigger,
                     handler,
+                    defer: admission.defer,
                     limits,
                     rejects: Sparing::new(),
                 }))
@@ -87,22 +92,23 @@ impl Service {
     ///
     /// # Errors
     /// When the runtime cannot watch the listener.
-    pub fn serve(&self, bound: Bound, drain: Drain) -> io::Result<()> {
+    pub fn serve(&self, bound: Bound, drain: Drain, workers: &Workers) -> io::Result<()> {
+        let home = workers.home();
         match self {
             Self::Accept(accepting) => {
+                let inside = home.enter();
                 let listener = bound.accepting()?;
-                let facts = Arc::new(accepting.handler.facts(&listener.local));
+                drop(inside);
                 let gate = Gate {
                     accepting: accepting.clone(),
+                    facts: Arc::new(accepting.handler.facts(&listener.local)),
                     listener,
-                    facts,
                     drain,
+                    home: home.clone(),
                 };
-                tokio::spawn(gate.serve());
+                home.spawn(gate.serve());
             }
-            Self::HandOver(job) => {
-                tokio::spawn(hand_over(job.clone(), bound, drain));
-            }
+            Self::HandOver(job) => home.spawn(hand_over(job.clone(), bound, drain)),
         }
         Ok(())
     }
@@ -129,8 +135,14 @@ impl Gate {
             trigger, limits, ..
         } = &*self.accepting;
         loop {
-            self.listener.waiting().await;
-            let places = limits.place().await;
+            self.listener.maybe_waiting().await;
+            let places = if let Some(places) = limits.place_at_once() {
+                places
+            } else {
+                // A turn or a place that has to be waited for is not taken for nobody.
+                self.listener.waiting().await;
+                limits.place().await
+            };
             match self.listener.accept() {
                 Accepted::Connection(stream, peer) => self.begin(places, stream, peer),
                 Accepted::Gone => {}
@@ -170,8 +182,14 @@ impl Gate {
             meter,
             permits,
         };
-        let (accepting, facts) = (self.accepting.clone(), self.facts.clone());
-        tokio::spawn(one(accepting, facts, connection, self.drain.clone()));
+        let seat = self.home.seat();
+        let (accepting, facts, drain) = (
+            self.accepting.clone(),
+            self.facts.clone(),
+            self.drain.clone(),
+        );
+        let home = seat.home().clone();
+        home.spawn(one(accepting, facts, connection, drain, seat));
     }
 }
 
@@ -266,9 +284,25 @@ impl exec::Watch for Runs {
 }
 
 /// One connection, from its start to its line in the log.
-async fn one(accepting: Arc<Accepting>, facts: Arc<Facts>, connection: Connection, drain: Drain) {
+async fn one(
+    accepting: Arc<Accepting>,
+    facts: Arc<Facts>,
+    connection: Connection,
+    drain: Drain,
+    seat: Seat,
+) {
     let mut record = Record::new(&accepting, &connection);
-    record.outcome = accepting.handler.run(connection, &facts, &drain).await;
+    if accepting.defer
+        && let Err(outcome) = accepting.handler.first_byte(&connection, &drain).await
+    {
+        record.outcome = outcome;
+        return;
+    }
+    let meter = record.meter.clone();
+    // Boxed where it is made: what a task is made of is copied several times.
+    let run = Box::pin(async move { accepting.handler.run(connection, &facts, &drain).await });
+    let workers = seat.home().workers();
+    record.outcome = workers.run(run, || meter.has_overstayed()).await;
 }
 
 /// The line of a connection: written when it is dropped, so that even a panic leaves one.

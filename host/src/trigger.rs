@@ -63,6 +63,8 @@ pub struct Trigger {
     pub env: Field<Entries<String>>,
     /// What is let in, and what it may use.
     pub limits: Field<Limits>,
+    /// Whether a handler starts at the first byte only.
+    pub defer: Field<bool>,
     /// The keys that only a guest gives a meaning to.
     pub guest: GuestKeys,
     /// The keys that only a native job gives a meaning to.
@@ -149,6 +151,8 @@ pub struct Limits {
     pub rate: Field<String>,
     /// A size.
     pub memory: Field<String>,
+    /// A size.
+    pub stack: Field<String>,
     /// A duration.
     pub cpu: Field<String>,
     /// A duration.
@@ -238,6 +242,7 @@ impl Keys for Trigger {
         ("rate", "limits.rate"),
         ("cps", "limits.rate"),
         ("memory", "limits.memory"),
+        ("stack", "limits.stack"),
         ("cpu", "limits.cpu"),
         ("deadline", "limits.deadline"),
         ("timeout", "limits.deadline"),
@@ -258,6 +263,7 @@ impl Keys for Trigger {
             socket: table.take("socket", "a table"),
             env: table.take("env", r#"a table such as { NAME = "value" }"#),
             limits: table.take("limits", "a table such as { connections = 100 }"),
+            defer: table.take("defer", "a boolean"),
             guest: GuestKeys::ask(table),
             native: NativeKeys::ask(table),
             has_unknown_keys: table.finish(),
@@ -334,6 +340,7 @@ impl Keys for Limits {
             per_source: table.take("per_source", "an integer"),
             rate: table.take("rate", r#"a rate such as "50/s""#),
             memory: table.take("memory", r#"a size such as "64MiB""#),
+            stack: table.take("stack", r#"a size such as "512KiB""#),
             cpu: table.take("cpu", r#"a duration such as "10s""#),
             deadline: table.take("deadline", r#"a duration such as "1h""#),
             idle: table.take("idle", r#"a duration such as "5m""#),

@@ -38,7 +38,18 @@ pub struct Wasm {
     /// Bytes each of its memories begins with, those of inner modules included.
     pub memories: Vec<u64>,
     /// Tables it defines, those of inner modules included.
-    pub tables: u32,
+    pub tables: Vec<Table>,
+    /// Bytes that its memories begin with and that are not 0, roughly.
+    pub data: usize,
+}
+
+/// A table by its number of elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// What it begins with.
+    pub initial: u64,
+    /// What it may grow to; `None`: to any size.
+    pub maximum: Option<u64>,
 }
 
 /// The two kinds of wasm file.
@@ -92,7 +103,8 @@ impl Wasm {
             imports: BTreeMap::new(),
             exports: Vec::new(),
             memories: Vec::new(),
-            tables: 0,
+            tables: Vec::new(),
+            data: 0,
         };
         // Only the outermost module or component says what the host has to give.
         let mut depth = 0;
@@ -144,8 +156,15 @@ impl Wasm {
                 }
             }
             Payload::TableSection(tables) => {
-                self.tables = self.tables.saturating_add(tables.count());
+                for table in tables {
+                    let table = table?.ty;
+                    self.tables.push(Table {
+                        initial: table.initial,
+                        maximum: table.maximum,
+                    });
+                }
             }
+            Payload::DataSection(data) => self.data += data.range().len(),
             _ => {}
         }
         Ok(())

@@ -13,12 +13,19 @@ use crate::wasm::Wasm;
 /// Elements of the largest table. Addresses only, until a guest uses them.
 pub(super) const TABLE: usize = 200_000;
 
+/// Bytes of one.
+const ELEMENT: usize = size_of::<usize>();
+
+/// Tables of one guest at most: more than the toolchains make of one program.
+pub(super) const TABLES: u32 = 16;
+
 /// Checks that a guest has room for the memory it starts out with: before it is compiled, since the
-/// pool has no slot for what is larger than every limit, and its error speaks of slots.
+/// pool has no slot for what is larger than every limit, and its error speaks of slots. Gives its
+/// limits with room for the tables it starts out with, which count only by what they grow.
 ///
 /// # Errors
 /// When a memory of it starts out larger than all it may have.
-pub fn begins_within(wasm: &Wasm, limits: &GuestLimits) -> anyhow::Result<()> {
+pub fn begins_within(wasm: &Wasm, limits: &GuestLimits) -> anyhow::Result<GuestLimits> {
     let words = |bytes| bytesize::ByteSize(bytes).display().iec();
     for initial in &wasm.memories {
         ensure!(
@@ -28,7 +35,12 @@ pub fn begins_within(wasm: &Wasm, limits: &GuestLimits) -> anyhow::Result<()> {
             words(limits.memory)
         );
     }
-    Ok(())
+    let elements = wasm.tables.iter().map(|table| table.initial);
+    let tables = elements.fold(0, u64::saturating_add);
+    Ok(GuestLimits {
+        memory: limits.memory + tables.min(TABLE as u64 * u64::from(TABLES)) * ELEMENT as u64,
+        ..*limits
+    })
 }
 
 /// What an instance may use, and which of it ran out.
@@ -101,7 +113,7 @@ impl ResourceLimiter for Budget {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         // A table takes memory of the host, and counts like the guest's own.
-        let granted = desired.saturating_sub(current) * size_of::<usize>();
+        let granted = desired.saturating_sub(current) * ELEMENT;
         Ok(desired <= TABLE && self.memory_growing(0, granted, None)?)
     }
 }

@@ -16,7 +16,7 @@ use super::NotStarted;
 use crate::connection::{Connection, Local};
 use crate::engine::{Compiler, Engine, Overrun, begins_within};
 use crate::outcome::Outcome;
-use crate::plan::GuestJob;
+use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::dirs::{Dirs, FILES};
 use crate::preopen::env::Facts;
 use crate::preopen::network::{self, Network};
@@ -54,7 +54,7 @@ impl Component {
         trigger: &Arc<str>,
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
-        begins_within(wasm, &job.limits)?;
+        let limits = begins_within(wasm, &job.limits)?;
         let world = World::of(&wasm.exports)?;
         let engine = compiler.engine();
         let component = compiler.component(wasm, &job.path)?;
@@ -87,7 +87,7 @@ impl Component {
             dirs,
             network,
             config: Arc::new(job.config.iter().cloned().collect()),
-            limits: job.limits,
+            limits,
         };
         Ok(Self { world, entry, gift })
     }
@@ -102,6 +102,11 @@ impl Component {
         self.gift.dirs.files() + self.gift.network.files()
     }
 
+    /// What each of its instances may use.
+    pub fn limits(&self) -> &GuestLimits {
+        &self.gift.limits
+    }
+
     /// What its instances are told when their connections arrive at `local`.
     pub fn facts(&self, local: &Local) -> Facts {
         Facts::new(&self.gift.trigger, &self.gift.env, Style::Stdio, local)
@@ -111,7 +116,10 @@ impl Component {
     pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
         match &self.entry {
             Entry::Bytes(entry) => entry.run(&self.gift, connection, facts, drain).await,
-            Entry::Http(entry) => entry.run(&self.gift, connection, facts, drain).await,
+            // Boxed, since it is much the larger.
+            Entry::Http(entry) => {
+                Box::pin(entry.run(&self.gift, connection, facts, drain)).await
+            }
         }
     }
 }

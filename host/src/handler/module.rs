@@ -15,7 +15,7 @@ use crate::outcome::Outcome;
 use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::args::Strings;
 use crate::preopen::dirs::Dirs;
-use crate::preopen::env::{self, Facts, Variables};
+use crate::preopen::env::{Facts, Variables};
 use crate::preopen::guest::{Finish, Given, Guest};
 use crate::preopen::{Style, add_to_linker};
 use crate::shutdown::Drain;
@@ -46,7 +46,7 @@ impl Module {
         trigger: &Arc<str>,
         job: &GuestJob,
     ) -> anyhow::Result<Self> {
-        begins_within(wasm, &job.limits)?;
+        let limits = begins_within(wasm, &job.limits)?;
         only_for_components(job)?;
         let engine = compiler.engine();
         let module = compiler.module(wasm, &job.path)?;
@@ -66,7 +66,7 @@ impl Module {
             args: Strings::new(super::args(job)),
             env: job.env.clone(),
             dirs: Dirs::open(&job.dirs)?,
-            limits: job.limits,
+            limits,
         })
     }
 
@@ -80,6 +80,11 @@ impl Module {
         self.dirs.files()
     }
 
+    /// What each of its instances may use.
+    pub fn limits(&self) -> &GuestLimits {
+        &self.limits
+    }
+
     /// What its instances are told when their connections arrive at `local`.
     pub fn facts(&self, local: &Local) -> Facts {
         Facts::new(&self.trigger, &self.env, self.style, local)
@@ -87,9 +92,9 @@ impl Module {
 
     /// Serves one connection with one fresh instance.
     pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
-        let env = facts.block.with(&env::remote(&connection));
         let Connection {
             id,
+            peer,
             stream,
             meter,
             permits,
@@ -98,7 +103,8 @@ impl Module {
         let mut store = self.engine.store(Guest::new(Given {
             style: self.style,
             args: self.args.clone(),
-            env,
+            env: facts.block.clone(),
+            peer,
             dirs: &self.dirs,
             trigger: self.trigger.clone(),
             id,
@@ -106,10 +112,7 @@ impl Module {
             meter: meter.clone(),
             budget: Budget::new(&self.limits, meter.clone()),
         }));
-        let time = Time {
-            deadline: Some(self.limits.deadline),
-            idle: Some(self.limits.idle),
-        };
+        let time = Time::of_guest(&self.limits);
         let ended = tokio::select! {
             biased;
             ended = meter.run(self.call(&mut store)) => Ok(ended),

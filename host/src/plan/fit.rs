@@ -72,10 +72,14 @@ pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
                 instead_for_native(&key.path),
             );
         }
+        if !accept && let Some(key) = trigger.defer.key() {
+            let why = "means nothing for a native job that accepts by itself";
+            scope.refuse(key, why, instead_for_native(&key.path));
+        }
         if let Field::Given(_, limits) = &trigger.limits {
             for key in limits_beyond(limits.get_ref(), accept) {
                 let why = match key.path.as_str() {
-                    "limits.memory" | "limits.cpu" | "limits.idle" => {
+                    "limits.memory" | "limits.stack" | "limits.cpu" | "limits.idle" => {
                         "means nothing for a native job"
                     }
                     _ => "means nothing for a native job that accepts by itself",
@@ -153,12 +157,13 @@ fn limits_beyond(limits: &Limits, accept: bool) -> impl Iterator<Item = &Key> {
         per_source,
         rate,
         memory,
+        stack,
         cpu,
         deadline: _,
         idle,
     } = limits;
     let at_the_door = [connections.key(), per_source.key(), rate.key()];
-    let inside = [memory.key(), cpu.key(), idle.key()];
+    let inside = [memory.key(), stack.key(), cpu.key(), idle.key()];
     at_the_door
         .into_iter()
         .filter(move |_| !accept)
@@ -190,6 +195,7 @@ fn instead_for_native(path: &str) -> &'static str {
         "network" => "a native job reaches what this machine reaches: use the system's firewall",
         "config" => "a native job is told by `env` and by its arguments",
         "limits.memory" => r#"use `limit`, such as `limit = { as = "512MiB" }`"#,
+        "limits.stack" => r#"use `limit`, such as `limit = { stack = "8MiB" }`"#,
         "limits.cpu" => "use `limit`, in seconds, such as `limit = { cpu = 10 }`",
         "limits.idle" => "the host does not see a job's bytes: use `limits.deadline`",
         "limits.connections" => {

@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::clash::Claims;
 use super::fit::{self, Fit};
 use super::native::Bounds;
-use super::quantity::{duration, limit, memory, rate, time_limit};
+use super::quantity::{duration, limit, memory, rate, stack, time_limit};
 use super::scope::{Scope, Wrong};
 use super::{
     Admission, CacheFolder, GuestLimits, Job, Plan, Rate, Trigger, guest, native, socket, text,
@@ -164,6 +164,7 @@ fn read_trigger(
         socket,
         env,
         limits,
+        defer,
         guest: guest_keys,
         native: native_keys,
         has_unknown_keys,
@@ -184,13 +185,16 @@ fn read_trigger(
     let socket = socket::options(scope, socket, &listen, host_accepts);
     let env = text::env(scope, env);
     let limits = read_limits(scope, limits.given().unwrap_or_default());
+    let defer = defer.given().unwrap_or(false);
     let admission = || Admission {
         connections: limits.connections.unwrap_or(CONNECTIONS),
         per_source: limits.per_source,
         rate: limits.rate,
+        defer,
     };
     let guest_limits = GuestLimits {
         memory: limits.memory.unwrap_or(GuestLimits::MEMORY),
+        stack: limits.stack.unwrap_or(GuestLimits::STACK),
         cpu: limits.cpu.unwrap_or(CPU),
         deadline: limits.deadline.unwrap_or(DEADLINE),
         idle: limits.idle.unwrap_or(IDLE),
@@ -245,6 +249,7 @@ struct WrittenLimits {
     per_source: Option<NonZeroU32>,
     rate: Option<Rate>,
     memory: Option<u64>,
+    stack: Option<u64>,
     cpu: Option<Duration>,
     deadline: Option<Duration>,
     idle: Option<Duration>,
@@ -256,6 +261,7 @@ fn read_limits(scope: &mut Scope<'_>, limits: Limits) -> WrittenLimits {
         per_source,
         rate: per_time,
         memory: size,
+        stack: depth,
         cpu,
         deadline,
         idle,
@@ -265,6 +271,7 @@ fn read_limits(scope: &mut Scope<'_>, limits: Limits) -> WrittenLimits {
         per_source: scope.value(per_source, limit),
         rate: scope.text(per_time, rate),
         memory: scope.text(size, memory),
+        stack: scope.text(depth, stack),
         cpu: scope.text(cpu, time_limit),
         deadline: scope.text(deadline, time_limit),
         idle: scope.text(idle, time_limit),

@@ -19,6 +19,10 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// One page of linear memory: with less, no guest starts.
 const MEMORY_MIN: u64 = 64 * 1024;
 
+/// Less is not worth saving; and every instance of the plan has the addresses of the most.
+const STACK_MIN: u64 = 64 << 10;
+const STACK_MAX: u64 = 64 << 20;
+
 /// A count that bounds who is let in.
 pub(super) fn limit(number: i64) -> Result<NonZeroU32, Wrong> {
     if number == 0 {
@@ -88,6 +92,18 @@ pub(super) fn memory(text: &str) -> Result<u64, Wrong> {
         return Err(Wrong::new(
             format!("{} is too small", quoted(text)),
             r#"no guest starts with less than "64KiB", one page"#,
+        ));
+    }
+    Ok(size)
+}
+
+/// A size that bounds the stack of a guest.
+pub(super) fn stack(text: &str) -> Result<u64, Wrong> {
+    let size = size(text)?;
+    if !(STACK_MIN..=STACK_MAX).contains(&size) {
+        return Err(Wrong::new(
+            format!("{} is out of range", quoted(text)),
+            r#"a stack has from "64KiB" to "64MiB""#,
         ));
     }
     Ok(size)

@@ -78,6 +78,7 @@ impl Display for Door<'_> {
             connections,
             per_source,
             rate,
+            defer,
         } = self.0;
         write!(f, "{}", Count(connections.get(), "connection"))?;
         if let Some(per_source) = per_source {
@@ -91,6 +92,9 @@ impl Display for Door<'_> {
                 _ => write!(f, ", {}/{}", rate.count, Time(rate.per))?,
             }
         }
+        if *defer {
+            f.write_str(", started at the first byte")?;
+        }
         Ok(())
     }
 }
@@ -102,11 +106,13 @@ impl Display for Inside<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let GuestLimits {
             memory,
+            stack,
             cpu,
             deadline,
             idle,
         } = self.0;
-        write!(f, "{} memory, {} cpu, ", Size(*memory), Time(*cpu))?;
+        write!(f, "{} memory, {} stack, ", Size(*memory), Size(*stack))?;
+        write!(f, "{} cpu, ", Time(*cpu))?;
         write!(f, "{} deadline, {} idle", Time(*deadline), Time(*idle))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Style;
 use super::args::Strings;
-use crate::connection::{Connection, Local, Peer};
+use crate::connection::{Local, Peer};
 
 /// Variables by name, in the order they are found. What a later one says goes before an earlier.
 pub type Variables = Vec<(String, String)>;
@@ -68,8 +68,8 @@ fn facts(name: &str, given: &[(String, String)], style: Style, local: &Local) ->
 }
 
 /// What a handler is told of the client, when the host has accepted it.
-pub fn remote(connection: &Connection) -> Variables {
-    match connection.peer {
+pub fn remote(peer: &Peer) -> Variables {
+    match peer {
         Peer::Inet(address) => vec![
             ("REMOTE_ADDR".to_owned(), address.ip().to_string()),
             ("REMOTE_PORT".to_owned(), address.port().to_string()),

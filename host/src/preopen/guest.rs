@@ -11,8 +11,9 @@ use super::Style;
 use super::args::Strings;
 use super::descriptors::{Descriptor, Descriptors};
 use super::dirs::Dirs;
+use super::env;
 use super::socket::Socket;
-use crate::connection::Stream;
+use crate::connection::{Peer, Stream};
 use crate::engine::{Budget, Metered};
 use crate::meter::Meter;
 use crate::output::{Channel, Lines};
@@ -33,7 +34,8 @@ pub struct Guest {
     pub(super) socket: Socket,
     pub(super) listener_nonblocking: bool,
     pub(super) args: Strings,
-    pub(super) env: Strings,
+    env: Strings,
+    peer: Peer,
     stdout: Lines,
     stderr: Lines,
     pub(super) meter: Arc<Meter>,
@@ -49,8 +51,10 @@ pub struct Given<'a> {
     pub style: Style,
     /// Its arguments, its own name first.
     pub args: Strings,
-    /// Its variables.
+    /// Its variables, but for those that tell of its client,
     pub env: Strings,
+    /// who is this.
+    pub peer: Peer,
     /// Its directories.
     pub dirs: &'a Dirs,
     /// For its log: what it serves,
@@ -72,6 +76,7 @@ impl Guest {
             style,
             args,
             env,
+            peer,
             dirs,
             trigger,
             id,
@@ -101,6 +106,7 @@ impl Guest {
             listener_nonblocking: false,
             args,
             env,
+            peer,
             stdout: Lines::new(trigger.clone(), id, Channel::Stdout),
             stderr: Lines::new(trigger, id, Channel::Stderr),
             meter,
@@ -108,6 +114,11 @@ impl Guest {
             files,
             budget,
         }
+    }
+
+    /// Its variables: put together when it asks, which few do.
+    pub(super) fn variables(&self) -> Strings {
+        self.env.with(&env::remote(&self.peer))
     }
 
     /// How it said that it has finished, if it did.

@@ -233,11 +233,11 @@ impl WasiSnapshotPreview1 for Guest {
         list: GuestPtr<GuestPtr<u8>>,
         block: GuestPtr<u8>,
     ) -> Result<(), Error> {
-        self.env.write(memory, list, block)
+        self.variables().write(memory, list, block)
     }
 
     fn environ_sizes_get(&mut self, _: &mut GuestMemory<'_>) -> Result<(Size, Size), Error> {
-        self.env.sizes()
+        self.variables().sizes()
     }
 
     fn clock_res_get(

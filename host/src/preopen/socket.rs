@@ -3,11 +3,9 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi::p1::types::{CiovecArray, Errno, Error, IovecArray, Size};
 use wiggle::{GuestMemory, GuestPtr};
 
@@ -171,20 +169,14 @@ impl Socket {
         wait: bool,
         take: Take,
     ) -> io::Result<Option<usize>> {
-        let Link::Open(stream) = &mut self.link else {
+        let Link::Open(stream) = &self.link else {
             return Err(rustix::io::Errno::BADF.into());
         };
+        let peek = take == Take::Peek;
         if !wait {
-            return stream.try_read(buffer, take == Take::Peek);
+            return stream.try_read(buffer, peek);
         }
-        let read = poll_fn(|cx| {
-            if take == Take::Peek {
-                return stream.poll_peek(cx, buffer);
-            }
-            let mut into = ReadBuf::new(buffer);
-            let polled = Pin::new(&mut *stream).poll_read(cx, &mut into);
-            polled.map_ok(|()| into.filled().len())
-        });
+        let read = poll_fn(|cx| stream.poll_receive(cx, buffer, peek));
         read.await.map(Some)
     }
 
@@ -231,13 +223,13 @@ impl Socket {
 
     /// One write: `None` when there is no room and it may not wait.
     async fn write_once(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
-        let Link::Open(stream) = &mut self.link else {
+        let Link::Open(stream) = &self.link else {
             return Err(rustix::io::Errno::BADF.into());
         };
         if self.nonblocking {
             return stream.try_write(slices);
         }
-        let written = poll_fn(|cx| Pin::new(&mut *stream).poll_write_vectored(cx, slices));
+        let written = poll_fn(|cx| stream.poll_send(cx, slices));
         written.await.map(Some)
     }
 

@@ -4,6 +4,7 @@
 
 mod handles;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, StreamError, StreamResult};
@@ -23,6 +24,11 @@ use handles::{Input, Output};
 /// Bytes that are read at once, whatever the guest asks for; and that are taken to be written
 /// while the client is slow to read.
 const CHUNK: usize = 64 * 1024;
+
+thread_local! {
+    /// Where bytes come in: a guest that asks for many and gets few takes no more memory than these.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
+}
 
 /// The connection of one component instance, shared by all its handles of it.
 #[derive(Clone, Debug)]
@@ -148,18 +154,15 @@ impl Connected {
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<Bytes>> {
-        let mut wire = self.wire();
+        let wire = self.wire();
         if wire.deaf {
             return Poll::Ready(Ok(Bytes::new()));
         }
-        let mut buffer = BytesMut::zeroed(size.min(CHUNK));
-        let mut into = ReadBuf::new(&mut buffer);
-        let polled = Pin::new(&mut wire.stream).poll_read(cx, &mut into);
-        let count = into.filled().len();
-        polled.map_ok(|()| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let into = &mut scratch[..size.min(CHUNK)];
+            let count = ready!(wire.stream.poll_receive(cx, into, false))?;
             self.0.meter.received(count);
-            buffer.truncate(count);
-            buffer.freeze()
+            Poll::Ready(Ok(Bytes::copy_from_slice(&into[..count])))
         })
     }
 

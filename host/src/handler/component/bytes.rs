@@ -53,7 +53,7 @@ impl Entry {
         facts: &Facts,
         drain: &Drain,
     ) -> Outcome {
-        let remote = env::remote(&connection);
+        let remote = env::remote(&connection.peer);
         let Connection {
             id,
             peer,
@@ -77,10 +77,7 @@ impl Entry {
             &said,
             &meter,
         );
-        let time = Time {
-            deadline: Some(gift.limits.deadline),
-            idle: Some(gift.limits.idle),
-        };
+        let time = Time::of_guest(&gift.limits);
         let served = async {
             let ended = self.call(&mut store, accepted).await;
             wire.finish().await;

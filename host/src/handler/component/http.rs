@@ -76,7 +76,7 @@ impl Entry {
         facts: &Facts,
         drain: &Drain,
     ) -> Outcome {
-        let remote = env::remote(&connection);
+        let remote = env::remote(&connection.peer);
         let client = Client::of(&connection);
         let Connection {
             id,
@@ -117,10 +117,7 @@ impl Entry {
             let (talked, worked) = tokio::join!(talk, work);
             worked.unwrap_or(talked)
         };
-        let time = Time {
-            deadline: Some(gift.limits.deadline),
-            idle: Some(gift.limits.idle),
-        };
+        let time = Time::of_guest(&gift.limits);
         let outcome = tokio::select! {
             biased;
             outcome = both => outcome,
