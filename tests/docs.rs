@@ -13,9 +13,8 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -627,9 +626,16 @@ struct Session {
 /// A command that goes on.
 struct Running {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    said: Arc<Said>,
     /// What the manual says its log says.
     expected: Vec<String>,
+}
+
+/// What a command has said so far, and whoever waits for more.
+#[derive(Default)]
+struct Said {
+    lines: Mutex<Vec<String>>,
+    news: Condvar,
 }
 
 impl Session {
@@ -824,21 +830,14 @@ impl Session {
         self.hosts.push(host);
     }
 
+    /// Starts what listens at a unix path for a host, and says so.
     fn activate(&mut self, command: &str, path: &str) {
         let mut child = Command::new("bash");
         child.args(["-c", &format!("exec {command}")]);
         let host = self.start(child);
+        let listens = |line: &String| line.starts_with("Listening on ") && line.contains(path);
+        self.wait(&host, |lines| lines.iter().any(listens), "Listening on …");
         self.hosts.push(host);
-        let path = self.folder.join(path);
-        let patience = Instant::now() + PATIENCE;
-        while !path.exists() {
-            assert!(
-                Instant::now() < patience,
-                "nobody listens at {}",
-                path.display()
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
     }
 
     fn start(&self, mut command: Command) -> Running {
@@ -852,18 +851,19 @@ impl Session {
             .unwrap();
         // It holds the writing ends, and the reading would not end.
         drop(command);
-        let lines = Arc::new(Mutex::new(Vec::new()));
+        let said = Arc::new(Said::default());
         thread::spawn({
-            let lines = lines.clone();
+            let said = said.clone();
             move || {
                 for line in BufReader::new(reader).lines().map_while(Result::ok) {
-                    lines.lock().unwrap().push(line);
+                    said.lines.lock().unwrap().push(line);
+                    said.news.notify_all();
                 }
             }
         });
         Running {
             child,
-            lines,
+            said,
             expected: Vec::new(),
         }
     }
@@ -942,20 +942,19 @@ impl Session {
 
     /// Waits until the lines of a host are as they have to be; gives them, as they are.
     fn wait(&self, host: &Running, enough: impl Fn(&[String]) -> bool, what: &str) -> Vec<String> {
-        let patience = Instant::now() + PATIENCE;
-        loop {
-            let lines = host.lines.lock().unwrap().clone();
-            let shown: Vec<_> = lines.iter().map(|l| blurred(&self.as_written(l))).collect();
-            if enough(&shown) {
-                return lines;
-            }
-            assert!(
-                Instant::now() < patience,
-                "the host never says: {what}\nbut\n{}",
-                shown.join("\n")
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
+        let mut shown = Vec::new();
+        let lines = host.said.lines.lock().unwrap();
+        let wait = host.said.news.wait_timeout_while(lines, PATIENCE, |lines| {
+            shown = lines.iter().map(|l| blurred(&self.as_written(l))).collect();
+            !enough(&shown)
+        });
+        let (lines, wait) = wait.unwrap();
+        assert!(
+            !wait.timed_out(),
+            "the host never says: {what}\nbut\n{}",
+            shown.join("\n")
+        );
+        lines.clone()
     }
 }
 

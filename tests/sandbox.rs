@@ -263,3 +263,119 @@ fn a_fifo_in_a_given_folder_is_refused_and_holds_nothing_up() {
     }
     assert!(host.stop().success());
 }
+
+/// Descriptors that a host has open of its folder `data` and what lies in it.
+fn descriptors(host: &Host) -> usize {
+    let data = host.dir.path().canonicalize().unwrap().join("data");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap();
+    let links = open.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    links.filter(|to| to.starts_with(&data)).count()
+}
+
+/// A host for `triggers` with a folder `data` of three entries.
+fn host_with_data(triggers: &str) -> Host {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir_all(data.join("folder")).unwrap();
+    std::fs::write(data.join("file"), "what it says").unwrap();
+    std::os::unix::fs::symlink("file", data.join("link")).unwrap();
+    Host::start_in(dir, triggers, |_| {})
+}
+
+#[test]
+fn a_guest_that_opens_too_many_files_is_told_so() {
+    let host = host_with_data(
+        r#"
+        [trigger.module]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:hoard}"
+        dirs = { "/data" = "data" }
+        [trigger.component]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:hoard.component}"
+        dirs = { "/data" = "data" }
+        "#,
+    );
+    for (trigger, told) in [
+        // Its standard streams and its directory are among them.
+        (
+            "module",
+            "60 then No file descriptors available (os error 33)\n",
+        ),
+        ("component", "64 then Out of memory (os error 48)\n"),
+    ] {
+        let report = String::from_utf8(host.ask(trigger, b"")).unwrap();
+        assert_eq!(report, told, "{trigger}");
+        assert_eq!(host.outcome(trigger), "done");
+    }
+}
+
+#[test]
+fn a_guest_has_64_files_open_however_it_keeps_them() {
+    let host = host_with_data(
+        r#"
+        [trigger.hoard]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:hoard-async.component}"
+        dirs = { "/data" = { path = "data", access = "rw" } }
+        "#,
+    );
+    let mut client = host.connect("hoard");
+    let mut tell = |line: &str| {
+        client.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let answer = client.line();
+        answer
+            .strip_prefix(&format!("{line}: "))
+            .unwrap()
+            .to_owned()
+    };
+    let refused = r#"then ErrorCode::Other(Some("as many files are open as may be"))"#;
+    let refused_at_once =
+        r#"then Some(ErrorCode::Other(Some("as many files are open as may be")))"#;
+    assert_eq!(tell("drop"), "all");
+    let before = descriptors(&host);
+    for (way, kept) in [
+        ("handles", 64),
+        ("reads", 64),
+        ("writes", 64),
+        ("appends", 64),
+        ("lists", 64),
+        // The last one is opened, and cannot be read.
+        ("folders", 63),
+    ] {
+        assert_eq!(tell(way), format!("{kept} {refused}"), "{way}");
+        assert_eq!(descriptors(&host), before + kept, "{way}");
+        if kept == 64 {
+            for way in ["handles", "reads", "lists"] {
+                assert_eq!(tell(way), format!("0 {refused}"));
+            }
+        }
+        assert_eq!(tell("drop"), "all");
+        assert_eq!(descriptors(&host), before, "{way}");
+    }
+    assert_eq!(tell("at-once"), format!("64 {refused_at_once}"));
+    assert_eq!(descriptors(&host), before + 64);
+}
+
+#[test]
+fn a_guest_that_lists_a_folder_finds_all_that_lies_in_it() {
+    let host = host_with_data(
+        r#"
+        [trigger.hoard]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:hoard-async.component}"
+        dirs = { "/data" = "data" }
+        "#,
+    );
+    let list = || String::from_utf8(host.ask("hoard", b"list")).unwrap();
+    let few = "file DescriptorType::RegularFile, folder DescriptorType::Directory, \
+               link DescriptorType::SymbolicLink";
+    assert_eq!(list(), format!("list: Ok(()), {few}\n"));
+    let many: String = (1000..2000)
+        .map(|number| {
+            std::fs::write(host.dir.path().join(format!("data/{number}")), "").unwrap();
+            format!("{number} DescriptorType::RegularFile, ")
+        })
+        .collect();
+    assert_eq!(list(), format!("list: Ok(()), {many}{few}\n"));
+}

@@ -12,16 +12,26 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::support::PATIENCE;
+
 /// A server with its address, and how many have come to it.
 pub struct Server {
     pub address: SocketAddr,
     seen: Arc<AtomicUsize>,
+    gone: mpsc::Receiver<()>,
 }
 
 impl Server {
     /// Connections, or datagrams, so far.
     pub fn seen(&self) -> usize {
         self.seen.load(Ordering::SeqCst)
+    }
+
+    /// Waits until `count` more connections have come to their end.
+    pub fn left(&self, count: usize) {
+        for _ in 0..count {
+            self.gone.recv_timeout(PATIENCE).expect("they end");
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -59,7 +69,12 @@ pub fn udp(ip: &str) -> Server {
             let _ = socket.send_to(b"pong", from);
         }
     });
-    Server { address, seen }
+    let (_, gone) = mpsc::channel();
+    Server {
+        address,
+        seen,
+        gone,
+    }
 }
 
 /// An HTTP server whose answers depend on the path (see `answer`), and what it has sent of endless answers.
@@ -104,14 +119,23 @@ fn serve(
     let address = listener.local_addr()?;
     let seen = Arc::new(AtomicUsize::new(0));
     let (count, each) = (seen.clone(), Arc::new(each));
+    let (tell, gone) = mpsc::channel();
     thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
             count.fetch_add(1, Ordering::SeqCst);
-            let each = each.clone();
-            thread::spawn(move || each(stream));
+            let (each, tell) = (each.clone(), tell.clone());
+            thread::spawn(move || {
+                each(stream);
+                // Not every test wants to know.
+                let _ = tell.send(());
+            });
         }
     });
-    Ok(Server { address, seen })
+    Ok(Server {
+        address,
+        seen,
+        gone,
+    })
 }
 
 /// Bytes of `/large`.

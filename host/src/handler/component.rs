@@ -25,8 +25,13 @@ use crate::shutdown::Drain;
 use crate::wasm::{Wasm, World};
 use state::{Gift, State};
 
-/// Handles of an instance that can hold no descriptor of the host.
+/// Handles of an instance that can list no directory: each listing of WASI 0.2 is a handle, and as large as
+/// the directory.
 const HANDLES: usize = 1024;
+
+/// Handles of one that can. It has enough of them for its files, their streams and what waits for those, so
+/// that one more file is an error of WASI's.
+const WITH_FILES: usize = 4 * FILES as usize;
 
 /// A loaded component.
 pub struct Component {
@@ -82,7 +87,7 @@ impl Component {
             handles: if dirs.files() == 0 {
                 HANDLES
             } else {
-                FILES as usize
+                WITH_FILES
             },
             dirs,
             network,
@@ -140,6 +145,7 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         bridge::streams::add_to_linker(&mut linker)?;
         dirs::guard_open_at_3(&mut linker)?;
+        dirs::read_directory_3(&mut linker)?;
         requests::guard_3(&mut linker)?;
         network::answer_lookups_3(&mut linker)?;
         network::count_sockets_3(&mut linker)?;

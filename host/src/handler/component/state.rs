@@ -13,7 +13,7 @@ use crate::engine::{Budget, Engine, Metered};
 use crate::meter::Meter;
 use crate::output::{Channel, Lines};
 use crate::plan::GuestLimits;
-use crate::preopen::dirs::Dirs;
+use crate::preopen::dirs::{Dirs, Files, Opening};
 use crate::preopen::env::Variables;
 use crate::preopen::network::{Held, Network, Networked, Outbound, Outlet};
 use crate::preopen::stderr::Log;
@@ -25,10 +25,6 @@ const RANDOM: u64 = 1 << 20;
 /// Handles that an instance may have of any kind, those of resources, streams and futures of its own
 /// included: each is memory of the host, which `limits.memory` does not count.
 const ALL_HANDLES: usize = 10_000;
-
-/// What an instance of WASI 0.3 that has directories may have of its tasks, streams and futures: a stream
-/// that reads a file holds a descriptor of the host, and takes three of these.
-const WITH_FILES: usize = 384;
 
 /// Bytes that an instance may hand to the host in one call.
 const HANDED_OVER: usize = 2 << 20;
@@ -46,8 +42,7 @@ pub struct Gift {
     pub network: Network,
     pub config: Arc<WasiConfigVariables>,
     pub limits: GuestLimits,
-    /// What one instance may hold at once: streams, pollables, bodies, sockets, and files, each of which is
-    /// a descriptor of the host.
+    /// What one instance may hold at once: files, streams, pollables, bodies and sockets.
     pub handles: usize,
 }
 
@@ -71,6 +66,7 @@ pub struct State {
     http: WasiHttpCtx,
     outbound: Outbound,
     held: Held,
+    files: Files,
     config: Arc<WasiConfigVariables>,
     table: ResourceTable,
     budget: Budget,
@@ -120,6 +116,7 @@ impl Gift {
             http,
             outbound: Outbound::new(outlet),
             held: Held::default(),
+            files: Files::default(),
             config: self.config.clone(),
             table,
             budget: Budget::new(&self.limits, meter.clone()),
@@ -127,11 +124,7 @@ impl Gift {
         store.set_max_component_handles(ALL_HANDLES);
         store.set_hostcall_fuel(HANDED_OVER);
         if let Some(concurrent) = store.concurrent_resource_table() {
-            concurrent.set_max_capacity(if self.dirs.files() == 0 {
-                ALL_HANDLES
-            } else {
-                WITH_FILES
-            });
+            concurrent.set_max_capacity(ALL_HANDLES);
         }
         store
     }
@@ -143,6 +136,12 @@ impl WasiView for State {
             ctx: &mut self.context,
             table: &mut self.table,
         }
+    }
+}
+
+impl Opening for State {
+    fn files(&mut self) -> &mut Files {
+        &mut self.files
     }
 }
 

@@ -4,18 +4,17 @@
 //! both WASIs share, and that of 0.2; the other is in `streams`.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::{Linker, Resource, ResourceType};
-use wasmtime_wasi::WasiView;
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
-use wasmtime_wasi::p2::bindings::sockets::tcp::HostTcpSocket;
 use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket::Host as _;
-use wasmtime_wasi::p2::bindings::sockets::udp::HostUdpSocket;
 use wasmtime_wasi::p2::bindings::sockets::udp_create_socket::Host as _;
 use wasmtime_wasi::p2::{TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsView as _;
+use wasmtime_wasi::{TrappableError, WasiView};
 
 use super::Outlet;
 
@@ -44,36 +43,47 @@ impl Held {
     pub(super) fn get(&self, rep: u32) -> Option<Arc<OwnedSemaphorePermit>> {
         self.0.get(&rep).cloned()
     }
-
-    /// Gives it back.
-    pub(super) fn release(&mut self, rep: u32) {
-        self.0.remove(&rep);
-    }
 }
 
-/// A place to be held when the socket is made.
-pub(super) enum Place {
-    /// This one.
-    Free(OwnedSemaphorePermit),
-    /// None: the guest has no network, and is told so.
-    Unneeded,
-    /// None is left.
-    Taken,
-}
+/// A place for a socket that is about to be made. A guest without a network needs none: it is told so, and
+/// nothing is made.
+pub(super) struct Place(Option<OwnedSemaphorePermit>);
 
-pub(super) fn place<T: Networked>(state: &T) -> Place {
+/// One that is free; `None`: as many sockets are open as may be.
+pub(super) fn place<T: Networked>(state: &T) -> Option<Place> {
     let outlet = state.outlet();
-    match outlet.socket() {
-        Some(place) => Place::Free(place),
-        None if outlet.0.is_none() => Place::Unneeded,
-        None => Place::Taken,
+    let place = outlet.socket();
+    (place.is_some() || outlet.0.is_none()).then_some(Place(place))
+}
+
+/// Has the socket hold its `place`, if it was made.
+pub(super) fn hold<T: Networked, S: 'static, E: Error + Send + Sync + 'static>(
+    state: &mut T,
+    made: Result<Resource<S>, TrappableError<E>>,
+    place: Place,
+) -> wasmtime::Result<Result<Resource<S>, E>> {
+    match made {
+        Ok(socket) => {
+            if let Place(Some(place)) = place {
+                state.held().0.insert(socket.rep(), Arc::new(place));
+            }
+            Ok(Ok(socket))
+        }
+        Err(error) => Ok(Err(error.downcast()?)),
     }
 }
 
-pub(super) fn hold<T: Networked>(state: &mut T, rep: u32, place: Place) {
-    if let Place::Free(place) = place {
-        state.held().0.insert(rep, Arc::new(place));
-    }
+/// Has the sockets of one kind give their places back when they are dropped.
+pub(super) fn release<T: Networked, S: 'static>(
+    linker: &mut LinkerInstance<'_, T>,
+    kind: &str,
+) -> wasmtime::Result<()> {
+    linker.resource(kind, ResourceType::host::<S>(), |mut store, rep| {
+        let state = store.data_mut();
+        state.ctx().table.delete(Resource::<S>::new_own(rep))?;
+        state.held().0.remove(&rep);
+        Ok(())
+    })
 }
 
 /// Counts the sockets of components of WASI 0.2.
@@ -86,17 +96,11 @@ pub fn count_sockets<T: Networked>(linker: &mut Linker<T>) -> wasmtime::Result<(
         "create-tcp-socket",
         |mut store, (family,): (IpAddressFamily,)| {
             let state = store.data_mut();
-            let place = place(state);
-            if let Place::Taken = place {
+            let Some(place) = place(state) else {
                 return Ok((Err(ErrorCode::NewSocketLimit),));
-            }
-            match state.sockets().create_tcp_socket(family) {
-                Ok(socket) => {
-                    hold(state, socket.rep(), place);
-                    Ok((Ok(socket),))
-                }
-                Err(error) => Ok((Err(error.downcast()?),)),
-            }
+            };
+            let made = state.sockets().create_tcp_socket(family);
+            Ok((hold(state, made, place)?,))
         },
     )?;
     linker.instance(UDP_CREATE)?.func_wrap_async(
@@ -104,38 +108,16 @@ pub fn count_sockets<T: Networked>(linker: &mut Linker<T>) -> wasmtime::Result<(
         |mut store, (family,): (IpAddressFamily,)| {
             Box::new(async move {
                 let state = store.data_mut();
-                let place = place(state);
-                if let Place::Taken = place {
+                let Some(place) = place(state) else {
                     return Ok((Err(ErrorCode::NewSocketLimit),));
-                }
-                match state.sockets().create_udp_socket(family).await {
-                    Ok(socket) => {
-                        hold(state, socket.rep(), place);
-                        Ok((Ok(socket),))
-                    }
-                    Err(error) => Ok((Err(error.downcast()?),)),
-                }
+                };
+                let made = state.sockets().create_udp_socket(family).await;
+                Ok((hold(state, made, place)?,))
             })
         },
     )?;
-    let mut tcp = linker.instance(TCP)?;
-    let kind = ResourceType::host::<TcpSocket>();
-    tcp.resource("tcp-socket", kind, |mut store, rep| {
-        let state = store.data_mut();
-        let socket = Resource::<TcpSocket>::new_own(rep);
-        HostTcpSocket::drop(&mut state.sockets(), socket)?;
-        state.held().release(rep);
-        Ok(())
-    })?;
-    let mut udp = linker.instance(UDP)?;
-    let kind = ResourceType::host::<UdpSocket>();
-    udp.resource("udp-socket", kind, |mut store, rep| {
-        let state = store.data_mut();
-        let socket = Resource::<UdpSocket>::new_own(rep);
-        HostUdpSocket::drop(&mut state.sockets(), socket)?;
-        state.held().release(rep);
-        Ok(())
-    })?;
+    release::<T, TcpSocket>(&mut linker.instance(TCP)?, "tcp-socket")?;
+    release::<T, UdpSocket>(&mut linker.instance(UDP)?, "udp-socket")?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use wasmtime::component::{
-    Access, FutureConsumer, FutureReader, Linker, Resource, ResourceType, Source, StreamReader,
+    Access, FutureConsumer, FutureReader, Linker, Resource, Source, StreamReader,
 };
 use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::p3::bindings::sockets::types::{
@@ -15,7 +15,7 @@ use wasmtime_wasi::p3::bindings::sockets::types::{
 };
 use wasmtime_wasi::sockets::{TcpSocket, UdpSocket, WasiSockets, WasiSocketsView as _};
 
-use super::sockets::{Networked, Place, hold, place};
+use super::sockets::{Networked, hold, place, release};
 
 /// The interface of WASI 0.3, as wasmtime-wasi defines it.
 const TYPES: &str = "wasi:sockets/types@0.3.0";
@@ -35,17 +35,11 @@ pub fn count_sockets_3<T: Networked>(linker: &mut Linker<T>) -> wasmtime::Result
         "[static]tcp-socket.create",
         |mut store, (family,): (IpAddressFamily,)| {
             let state = store.data_mut();
-            let place = place(state);
-            if let Place::Taken = place {
+            let Some(place) = place(state) else {
                 return Ok((Err(limit()),));
-            }
-            match HostTcpSocket::create(&mut state.sockets(), family) {
-                Ok(socket) => {
-                    hold(state, socket.rep(), place);
-                    Ok((Ok(socket),))
-                }
-                Err(error) => Ok((Err(error.downcast()?),)),
-            }
+            };
+            let made = HostTcpSocket::create(&mut state.sockets(), family);
+            Ok((hold(state, made, place)?,))
         },
     )?;
     types.func_wrap_async(
@@ -53,17 +47,11 @@ pub fn count_sockets_3<T: Networked>(linker: &mut Linker<T>) -> wasmtime::Result
         |mut store, (family,): (IpAddressFamily,)| {
             Box::new(async move {
                 let state = store.data_mut();
-                let place = place(state);
-                if let Place::Taken = place {
+                let Some(place) = place(state) else {
                     return Ok((Err(limit()),));
-                }
-                match HostUdpSocket::create(&mut state.sockets(), family).await {
-                    Ok(socket) => {
-                        hold(state, socket.rep(), place);
-                        Ok((Ok(socket),))
-                    }
-                    Err(error) => Ok((Err(error.downcast()?),)),
-                }
+                };
+                let made = HostUdpSocket::create(&mut state.sockets(), family).await;
+                Ok((hold(state, made, place)?,))
             })
         },
     )?;
@@ -85,22 +73,8 @@ pub fn count_sockets_3<T: Networked>(linker: &mut Linker<T>) -> wasmtime::Result
             Ok((kept(store, ended, place)?,))
         },
     )?;
-    let kind = ResourceType::host::<TcpSocket>();
-    types.resource("tcp-socket", kind, |mut store, rep| {
-        let state = store.data_mut();
-        let socket = Resource::<TcpSocket>::new_own(rep);
-        HostTcpSocket::drop(&mut state.sockets(), socket)?;
-        state.held().release(rep);
-        Ok(())
-    })?;
-    let kind = ResourceType::host::<UdpSocket>();
-    types.resource("udp-socket", kind, |mut store, rep| {
-        let state = store.data_mut();
-        let socket = Resource::<UdpSocket>::new_own(rep);
-        HostUdpSocket::drop(&mut state.sockets(), socket)?;
-        state.held().release(rep);
-        Ok(())
-    })?;
+    release::<T, TcpSocket>(&mut types, "tcp-socket")?;
+    release::<T, UdpSocket>(&mut types, "udp-socket")?;
     linker.allow_shadowing(false);
     Ok(())
 }
