@@ -186,7 +186,8 @@ impl Stream {
     pub fn try_read(&self, into: &mut [u8], peek: bool) -> io::Result<Option<usize>> {
         let mut flags = RecvFlags::DONTWAIT;
         flags.set(RecvFlags::PEEK, peek);
-        let read = at_hand(retry_on_intr(|| recv(self, &mut *into, flags)).map(|(count, _)| count))?;
+        let read =
+            at_hand(retry_on_intr(|| recv(self, &mut *into, flags)).map(|(count, _)| count))?;
         let short = read.is_some_and(|count| 0 < count && count < into.len());
         self.drained.store(short && !peek, Relaxed);
         Ok(read)

@@ -146,9 +146,7 @@ impl Handler {
         match self {
             Self::Module(module) => module.run(connection, facts, drain).await,
             // Boxed, so that a connection of a module is not as large as one of these.
-            Self::Component(component) => {
-                Box::pin(component.run(connection, facts, drain)).await
-            }
+            Self::Component(component) => Box::pin(component.run(connection, facts, drain)).await,
             Self::Exec(exec) => Box::pin(native(exec, connection, facts, drain)).await,
         }
     }

@@ -98,7 +98,8 @@ impl Limits {
         if self.rate.is_some() {
             return None;
         }
-        let take = |places: &Arc<Semaphore>, count| places.clone().try_acquire_many_owned(count).ok();
+        let take =
+            |places: &Arc<Semaphore>, count| places.clone().try_acquire_many_owned(count).ok();
         Some(Places {
             _trigger: take(&self.trigger, 1)?,
             _files: take(&self.host.files, self.files)?,

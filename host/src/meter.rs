@@ -56,7 +56,11 @@ impl Meter {
         if count > 0 {
             way.fetch_add(count as u64, Relaxed);
             // A turn is short, and its beginning is known without asking the clock again.
-            let now = self.turn.load(Relaxed).checked_sub(1).unwrap_or_else(|| self.now());
+            let now = self
+                .turn
+                .load(Relaxed)
+                .checked_sub(1)
+                .unwrap_or_else(|| self.now());
             self.moved.store(now, Relaxed);
         }
     }

@@ -119,7 +119,11 @@ impl Batch {
                  in the environment by CACHE_DIRECTORY, XDG_CACHE_HOME or HOME"
             );
         };
-        let compiler = Compiler::new(Engine::new(&Pool::of_one(self.slot))?, Some(cache), progress);
+        let compiler = Compiler::new(
+            Engine::new(&Pool::of_one(self.slot))?,
+            Some(cache),
+            progress,
+        );
         let done = crew::all(&self.guests, |(path, wasm)| match wasm {
             Ok(wasm) => compiler
                 .prepare(wasm, path)

@@ -153,7 +153,11 @@ impl Home {
         let here = self.worker().seated.load(Relaxed);
         let other = (self.at + 1 + here % (workers.len() - 1).max(1)) % workers.len();
         let there = workers[other].seated.load(Relaxed);
-        let at = if here > there + there / 2 { other } else { self.at };
+        let at = if here > there + there / 2 {
+            other
+        } else {
+            self.at
+        };
         workers[at].seated.fetch_add(1, Relaxed);
         Seat(Self {
             workers: self.workers.clone(),

@@ -61,9 +61,10 @@ impl Slot {
     fn new<'a>(guests: impl Iterator<Item = (&'a Wasm, u64, u64)> + Clone) -> Self {
         let memory = guests.clone().map(|(_, memory, _)| memory).max();
         let memory = memory.unwrap_or_default().next_multiple_of(PAGE);
+        let stack = guests.clone().map(|(_, _, stack)| stack).max();
         let mut slot = Self {
             memory,
-            stack: 0,
+            stack: stack.unwrap_or(GuestLimits::STACK),
             tables: 1,
             elements: 1,
             image: false,
@@ -71,8 +72,7 @@ impl Slot {
             concurrent: false,
             several: false,
         };
-        for (wasm, _, stack) in guests {
-            slot.stack = slot.stack.max(stack);
+        for (wasm, ..) in guests {
             let tables = u32::try_from(wasm.tables.len()).unwrap_or(u32::MAX);
             slot.tables = slot.tables.max(tables).min(TABLES);
             for table in &wasm.tables {

@@ -122,9 +122,7 @@ impl Component {
         match &self.entry {
             Entry::Bytes(entry) => entry.run(&self.gift, connection, facts, drain).await,
             // Boxed, since it is much the larger.
-            Entry::Http(entry) => {
-                Box::pin(entry.run(&self.gift, connection, facts, drain)).await
-            }
+            Entry::Http(entry) => Box::pin(entry.run(&self.gift, connection, facts, drain)).await,
         }
     }
 }

@@ -47,7 +47,11 @@ pub async fn first_byte(
         outcome = watch(time, meter, drain) => return Err(outcome),
     };
     match readable {
-        Ok(Readable { count: 0, hangup: true }) | Err(_) => Err(Outcome::Hangup),
+        Ok(Readable {
+            count: 0,
+            hangup: true,
+        })
+        | Err(_) => Err(Outcome::Hangup),
         Ok(_) => Ok(()),
     }
 }

@@ -93,7 +93,10 @@ impl Shared {
             // There is nowhere to tell that the log cannot be written.
             let _ = out.write_all(&bytes);
             if lost > 0 {
-                let _ = writeln!(out, "{lost} lines of the log are lost: it is written too slowly");
+                let _ = writeln!(
+                    out,
+                    "{lost} lines of the log are lost: it is written too slowly"
+                );
             }
             let _ = out.flush();
             bytes.clear();
