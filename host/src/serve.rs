@@ -22,7 +22,7 @@ use crate::plan::{SocketOptions, Trigger};
 use crate::preopen::env::Facts;
 use crate::queue::Verdict;
 use crate::shutdown::Drain;
-use crate::workers::{Home, Seat, Workers};
+use crate::workers::{Home, Seat, Work, Workers};
 
 /// A trigger that is ready to be served at any number of listeners.
 pub enum Service {
@@ -182,14 +182,40 @@ impl Gate {
             meter,
             permits,
         };
+        let record = Record::new(&self.accepting, &connection);
+        let start = Start {
+            accepting: self.accepting.clone(),
+            facts: self.facts.clone(),
+            connection,
+            drain: self.drain.clone(),
+        };
         let seat = self.home.seat();
-        let (accepting, facts, drain) = (
-            self.accepting.clone(),
-            self.facts.clone(),
-            self.drain.clone(),
-        );
         let home = seat.home().clone();
-        home.spawn(one(accepting, facts, connection, drain, seat));
+        if self.accepting.defer {
+            home.spawn(deferred(record, start, seat));
+        } else {
+            home.spawn(one(record, Box::pin(start.run()), seat));
+        }
+    }
+}
+
+/// What a handler is started with.
+struct Start {
+    accepting: Arc<Accepting>,
+    facts: Arc<Facts>,
+    connection: Connection,
+    drain: Drain,
+}
+
+impl Start {
+    async fn first_byte(&self) -> Result<(), Outcome> {
+        let handler = &self.accepting.handler;
+        handler.first_byte(&self.connection, &self.drain).await
+    }
+
+    async fn run(self) -> Outcome {
+        let handler = &self.accepting.handler;
+        handler.run(self.connection, &self.facts, &self.drain).await
     }
 }
 
@@ -283,26 +309,20 @@ impl exec::Watch for Runs {
     }
 }
 
-/// One connection, from its start to its line in the log.
-async fn one(
-    accepting: Arc<Accepting>,
-    facts: Arc<Facts>,
-    connection: Connection,
-    drain: Drain,
-    seat: Seat,
-) {
-    let mut record = Record::new(&accepting, &connection);
-    if accepting.defer
-        && let Err(outcome) = accepting.handler.first_byte(&connection, &drain).await
-    {
-        record.outcome = outcome;
-        return;
-    }
+/// One connection, from its start to its line in the log. Its handler's work comes in a box: what a
+/// task is made of is copied several times.
+async fn one(mut record: Record, run: Work<Outcome>, seat: Seat) {
     let meter = record.meter.clone();
-    // Boxed where it is made: what a task is made of is copied several times.
-    let run = Box::pin(async move { accepting.handler.run(connection, &facts, &drain).await });
     let workers = seat.home().workers();
     record.outcome = workers.run(run, || meter.has_overstayed()).await;
+}
+
+/// The same, begun at the first byte: a client that is silent costs a task and a descriptor.
+async fn deferred(mut record: Record, start: Start, seat: Seat) {
+    match start.first_byte().await {
+        Ok(()) => one(record, Box::pin(start.run()), seat).await,
+        Err(outcome) => record.outcome = outcome,
+    }
 }
 
 /// The line of a connection: written when it is dropped, so that even a panic leaves one.

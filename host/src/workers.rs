@@ -8,11 +8,11 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::task::Poll;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 use tokio::sync::watch;
@@ -36,9 +36,27 @@ struct Shared {
 #[derive(Debug)]
 struct Worker {
     runtime: Handle,
-    /// Connections that are served here.
-    seated: AtomicUsize,
+    load: Arc<Load>,
 }
+
+/// How much a worker has to do.
+#[derive(Debug)]
+struct Load {
+    /// Connections that are served there.
+    seated: AtomicUsize,
+    /// When it was started.
+    began: Instant,
+    /// Nanoseconds from then to when it last woke up; `ASLEEP` while it has nothing to do.
+    woke: AtomicU64,
+}
+
+const ASLEEP: u64 = u64::MAX;
+
+/// How long a worker may be at work without a pause before others are asked to help.
+const LONG: Duration = Duration::from_micros(500);
+
+/// How many more connections than twice another's a worker may have, whatever they do.
+const MANY: usize = 8;
 
 /// The threads themselves.
 #[derive(Debug)]
@@ -146,19 +164,23 @@ impl Home {
         &self.workers
     }
 
-    /// A place for a connection that was accepted here: here, unless another worker has clearly
-    /// fewer. To hand a connection over costs more than it gains when the difference is small.
+    /// A place for a connection that is accepted here: here, unless this worker is busy and another
+    /// has nothing to do, or clearly fewer connections. To hand one over wakes a thread and has two
+    /// processors share its memory, so that it gains nothing while this one keeps up.
     pub fn seat(&self) -> Seat {
         let workers = &self.workers.0.workers;
-        let here = self.worker().seated.load(Relaxed);
-        let other = (self.at + 1 + here % (workers.len() - 1).max(1)) % workers.len();
-        let there = workers[other].seated.load(Relaxed);
-        let at = if here > there + there / 2 {
+        let here = &self.worker().load;
+        let seated = here.seated.load(Relaxed);
+        // Another one each time: in the long run all are looked at.
+        let other = (self.at + 1 + seated % (workers.len() - 1).max(1)) % workers.len();
+        let there = &workers[other].load;
+        let helps = there.sleeps() && here.is_busy();
+        let at = if helps || seated > 2 * there.seated.load(Relaxed) + MANY {
             other
         } else {
             self.at
         };
-        workers[at].seated.fetch_add(1, Relaxed);
+        workers[at].load.seated.fetch_add(1, Relaxed);
         Seat(Self {
             workers: self.workers.clone(),
             at,
@@ -167,6 +189,38 @@ impl Home {
 
     fn worker(&self) -> &Worker {
         &self.workers.0.workers[self.at]
+    }
+}
+
+impl Load {
+    fn new() -> Self {
+        Self {
+            seated: AtomicUsize::new(0),
+            began: Instant::now(),
+            woke: AtomicU64::new(ASLEEP),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(ASLEEP - 1)
+    }
+
+    fn sleep(&self) {
+        self.woke.store(ASLEEP, Relaxed);
+    }
+
+    fn wake(&self) {
+        self.woke.store(self.now(), Relaxed);
+    }
+
+    fn sleeps(&self) -> bool {
+        self.woke.load(Relaxed) == ASLEEP
+    }
+
+    /// Whether it has been at work for long without a pause.
+    fn is_busy(&self) -> bool {
+        let woke = self.woke.load(Relaxed);
+        u128::from(self.now().saturating_sub(woke)) > LONG.as_nanos()
     }
 }
 
@@ -179,7 +233,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.worker().seated.fetch_sub(1, Relaxed);
+        self.0.worker().load.seated.fetch_sub(1, Relaxed);
     }
 }
 
@@ -200,10 +254,16 @@ fn worker(
     mut stop: watch::Receiver<()>,
     running: mpsc::Sender<Infallible>,
 ) -> io::Result<Worker> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let load = Arc::new(Load::new());
+    let (parking, unparked) = (load.clone(), load.clone());
+    let runtime = Builder::new_current_thread()
+        .on_thread_park(move || parking.sleep())
+        .on_thread_unpark(move || unparked.wake())
+        .enable_all()
+        .build()?;
     let worker = Worker {
         runtime: runtime.handle().clone(),
-        seated: AtomicUsize::new(0),
+        load,
     };
     thread::Builder::new()
         .name(format!("worker-{index}"))

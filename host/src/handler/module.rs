@@ -129,7 +129,8 @@ impl Module {
     }
 
     async fn call(&self, store: &mut Store<Guest>) -> wasmtime::Result<()> {
-        let instance = self.pre.instantiate_async(&mut *store).await;
+        // Boxed, since it is large and soon over, and the call that follows may wait for hours.
+        let instance = Box::pin(self.pre.instantiate_async(&mut *store)).await;
         let instance = instance.map_err(|error| error.context(NotStarted))?;
         let start = instance
             .get_module_export(&mut *store, &self.start)

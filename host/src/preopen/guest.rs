@@ -36,8 +36,11 @@ pub struct Guest {
     pub(super) args: Strings,
     env: Strings,
     peer: Peer,
-    stdout: Lines,
-    stderr: Lines,
+    trigger: Arc<str>,
+    id: u64,
+    /// Its two logs, once it has said something there.
+    stdout: Option<Box<Lines>>,
+    stderr: Option<Box<Lines>>,
     pub(super) meter: Arc<Meter>,
     pub(super) finish: Option<Finish>,
     /// wasmtime-wasi's part, for the files: only a guest with directories has one.
@@ -107,8 +110,10 @@ impl Guest {
             args,
             env,
             peer,
-            stdout: Lines::new(trigger.clone(), id, Channel::Stdout),
-            stderr: Lines::new(trigger, id, Channel::Stderr),
+            trigger,
+            id,
+            stdout: None,
+            stderr: None,
             meter,
             finish: None,
             files,
@@ -133,10 +138,11 @@ impl Guest {
 
     /// One of its two logs.
     pub(super) fn lines(&mut self, channel: Channel) -> &mut Lines {
-        match channel {
+        let lines = match channel {
             Channel::Stdout => &mut self.stdout,
             Channel::Stderr => &mut self.stderr,
-        }
+        };
+        lines.get_or_insert_with(|| Lines::new(self.trigger.clone(), self.id, channel).into())
     }
 
     /// Ends the instance, from within a call of its own.

@@ -104,21 +104,22 @@ impl Entry {
         store: &mut Store<State>,
         accepted: Accepted,
     ) -> wasmtime::Result<Result<(), ()>> {
+        // Instantiation is boxed: it is large and soon over, and the call that follows may wait for hours.
         match self {
             Self::Run2(pre) => {
-                let command = pre.instantiate_async(&mut *store).await;
+                let command = Box::pin(pre.instantiate_async(&mut *store)).await;
                 let command = command.map_err(not_started)?;
                 command.wasi_cli_run().call_run(store).await
             }
             Self::Handler(pre) => {
-                let service = pre.instantiate_async(&mut *store).await;
+                let service = Box::pin(pre.instantiate_async(&mut *store)).await;
                 let service = service.map_err(not_started)?;
                 let connection = store.data_mut().ctx().table.push(accepted)?;
                 let handler = service.portcullis_bridge_handler();
                 handler.call_handle(store, connection).await
             }
             Self::Run3(pre) => {
-                let command = pre.instantiate_async(&mut *store).await;
+                let command = Box::pin(pre.instantiate_async(&mut *store)).await;
                 let command = command.map_err(not_started)?;
                 let run = async |store: &Accessor<State>| {
                     let ended = command.wasi_cli_run().call_run(store).await?;
@@ -128,7 +129,7 @@ impl Entry {
                 store.run_concurrent(run).await?
             }
             Self::AsyncHandler(pre) => {
-                let service = pre.instantiate_async(&mut *store).await;
+                let service = Box::pin(pre.instantiate_async(&mut *store)).await;
                 let service = service.map_err(not_started)?;
                 let connection = store.data_mut().ctx().table.push(accepted)?;
                 let handler = service.portcullis_bridge_async_handler();
