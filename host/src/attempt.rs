@@ -114,7 +114,7 @@ impl Loaded {
             out.flush().await
         });
         let shutdown = Shutdown::new();
-        let outcome = self.0.run(connection, &facts, &shutdown.drain()).await;
+        let outcome = self.0.run(connection, facts.into(), shutdown.drain()).await;
         // The guest has gone, so its end is closed and this ends; stdin may stay open for ever.
         let _ = showing.await;
         typing.abort();

@@ -20,6 +20,7 @@ use crate::preopen::env::{self, Facts};
 use crate::shutdown::Drain;
 use crate::spawner;
 use crate::wasm::{Guests, Kind, Wasm};
+use crate::workers::Work;
 use component::Component;
 use exec::Exec;
 use module::Module;
@@ -28,11 +29,11 @@ use watch::{Time, watch};
 /// What serves a trigger.
 pub enum Handler {
     /// A core module.
-    Module(Module),
+    Module(Arc<Module>),
     /// A component.
-    Component(Component),
+    Component(Arc<Component>),
     /// A plain executable, one process a connection.
-    Exec(Exec),
+    Exec(Arc<Exec>),
 }
 
 /// What is loaded for a trigger, and why it is this where the trigger names two.
@@ -87,7 +88,7 @@ impl Handler {
                 .with_context(|| format!("trigger `{}`: cannot run its job", trigger.name))?;
             let serving = match &job.style {
                 NativeStyle::Connection(admission) => {
-                    Serving::Accept(Self::Exec(exec), admission.clone())
+                    Serving::Accept(Self::Exec(exec.into()), admission.clone())
                 }
                 NativeStyle::Listener { .. } => Serving::HandOver(exec),
             };
@@ -136,18 +137,28 @@ impl Handler {
         compiler: &Compiler,
     ) -> anyhow::Result<Self> {
         Ok(match wasm.kind {
-            Kind::Module => Self::Module(Module::load(compiler, wasm, trigger, job)?),
-            Kind::Component => Self::Component(Component::load(compiler, wasm, trigger, job)?),
+            Kind::Module => Self::Module(Module::load(compiler, wasm, trigger, job)?.into()),
+            Kind::Component => {
+                Self::Component(Component::load(compiler, wasm, trigger, job)?.into())
+            }
         })
     }
 
-    /// Serves one connection.
-    pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
+    /// What serves one connection. Each kind has a box of its own size.
+    pub fn run(&self, connection: Connection, facts: Arc<Facts>, drain: Drain) -> Work<Outcome> {
         match self {
-            Self::Module(module) => module.run(connection, facts, drain).await,
-            // Boxed, so that a connection of a module is not as large as one of these.
-            Self::Component(component) => Box::pin(component.run(connection, facts, drain)).await,
-            Self::Exec(exec) => Box::pin(native(exec, connection, facts, drain)).await,
+            Self::Module(module) => {
+                let module = module.clone();
+                Box::pin(async move { module.run(connection, &facts, &drain).await })
+            }
+            Self::Component(component) => {
+                let component = component.clone();
+                Box::pin(async move { component.run(connection, &facts, &drain).await })
+            }
+            Self::Exec(exec) => {
+                let exec = exec.clone();
+                Box::pin(async move { native(&exec, connection, &facts, &drain).await })
+            }
         }
     }
 

@@ -194,7 +194,7 @@ impl Gate {
         if self.accepting.defer {
             home.spawn(deferred(record, start, seat));
         } else {
-            home.spawn(one(record, Box::pin(start.run()), seat));
+            home.spawn(one(record, start.run(), seat));
         }
     }
 }
@@ -213,9 +213,9 @@ impl Start {
         handler.first_byte(&self.connection, &self.drain).await
     }
 
-    async fn run(self) -> Outcome {
+    fn run(self) -> Work<Outcome> {
         let handler = &self.accepting.handler;
-        handler.run(self.connection, &self.facts, &self.drain).await
+        handler.run(self.connection, self.facts, self.drain)
     }
 }
 
@@ -320,7 +320,7 @@ async fn one(mut record: Record, run: Work<Outcome>, seat: Seat) {
 /// The same, begun at the first byte: a client that is silent costs a task and a descriptor.
 async fn deferred(mut record: Record, start: Start, seat: Seat) {
     match start.first_byte().await {
-        Ok(()) => one(record, Box::pin(start.run()), seat).await,
+        Ok(()) => one(record, start.run(), seat).await,
         Err(outcome) => record.outcome = outcome,
     }
 }

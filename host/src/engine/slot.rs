@@ -85,7 +85,6 @@ impl Slot {
             slot.concurrent |= wasm.is_concurrent();
             slot.several |= World::of(&wasm.exports).is_ok_and(|world| world == World::Http2);
         }
-        slot.full &= !slot.image;
         slot
     }
 
@@ -95,12 +94,12 @@ impl Slot {
     }
 
     /// Mappings of the host that one instance takes: two for its stack, which are made at the start,
-    /// and those of its memory, which come when it is first used. A memory has those that can be used
-    /// and those that cannot; an image cuts the former in three.
+    /// and those of its memory, which come when it is first used: what can be used and what cannot,
+    /// unless it lies beside its like; and two more when an image is mapped into its middle.
     pub fn mappings(&self) -> u64 {
         match (self.full, self.image) {
-            (true, _) => 2,
-            (false, false) => 4,
+            (true, false) => 2,
+            (true, true) | (false, false) => 4,
             (false, true) => 6,
         }
     }
@@ -146,6 +145,7 @@ mod tests {
         assert_eq!(Slot::of_one(&wasm, 2 * PAGE).mappings(), 2);
         assert_eq!(Slot::of_one(&wasm, 4 * PAGE).mappings(), 4);
         wasm.data = COPIED + 1;
-        assert_eq!(Slot::of_one(&wasm, 2 * PAGE).mappings(), 6);
+        assert_eq!(Slot::of_one(&wasm, 2 * PAGE).mappings(), 4);
+        assert_eq!(Slot::of_one(&wasm, 4 * PAGE).mappings(), 6);
     }
 }

@@ -104,7 +104,8 @@ impl Entry {
         store: &mut Store<State>,
         accepted: Accepted,
     ) -> wasmtime::Result<Result<(), ()>> {
-        // Instantiation is boxed: it is large and soon over, and the call that follows may wait for hours.
+        // Boxed is what is large: instantiation, which is soon over while the call that follows may
+        // wait for hours, and what only WASI 0.3 needs.
         match self {
             Self::Run2(pre) => {
                 let command = Box::pin(pre.instantiate_async(&mut *store)).await;
@@ -126,7 +127,7 @@ impl Entry {
                     finish(store).await;
                     Ok(ended)
                 };
-                store.run_concurrent(run).await?
+                Box::pin(store.run_concurrent(run)).await?
             }
             Self::AsyncHandler(pre) => {
                 let service = Box::pin(pre.instantiate_async(&mut *store)).await;
@@ -138,7 +139,7 @@ impl Entry {
                     finish(store).await;
                     Ok(ended)
                 };
-                store.run_concurrent(run).await?
+                Box::pin(store.run_concurrent(run)).await?
             }
         }
     }
