@@ -118,11 +118,16 @@ impl Component {
     }
 
     /// Serves one connection with a fresh instance, or a fresh one for each of its requests.
-    pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
+    pub async fn run(
+        self: Arc<Self>,
+        connection: Connection,
+        facts: Arc<Facts>,
+        drain: Drain,
+    ) -> Outcome {
         match &self.entry {
-            Entry::Bytes(entry) => entry.run(&self.gift, connection, facts, drain).await,
+            Entry::Bytes(entry) => entry.run(&self.gift, connection, &facts, &drain).await,
             // Boxed, since it is much the larger.
-            Entry::Http(entry) => Box::pin(entry.run(&self.gift, connection, facts, drain)).await,
+            Entry::Http(entry) => Box::pin(entry.run(&self.gift, connection, &facts, &drain)).await,
         }
     }
 }

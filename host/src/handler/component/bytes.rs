@@ -2,6 +2,7 @@
 //! stdin and stdout; on the streams of WASI 0.2 or of 0.3.
 
 use std::future::poll_fn;
+use std::pin::pin;
 
 use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
@@ -78,15 +79,18 @@ impl Entry {
             &meter,
         );
         let time = Time::of_guest(&gift.limits);
-        let served = async {
-            let ended = self.call(&mut store, accepted).await;
-            wire.finish().await;
-            ended.map(|result| i32::from(result.is_err()))
-        };
-        let ended = tokio::select! {
-            biased;
-            ended = meter.run(wire.sending(served)) => Ok(ended),
-            outcome = watch(time, &meter, drain) => Err(outcome),
+        let ended = {
+            let served = pin!(async {
+                let ended = self.call(&mut store, accepted).await;
+                wire.finish().await;
+                ended.map(|result| i32::from(result.is_err()))
+            });
+            let served = pin!(wire.sending(served));
+            tokio::select! {
+                biased;
+                ended = meter.run(served) => Ok(ended),
+                outcome = watch(time, &meter, drain) => Err(outcome),
+            }
         };
         let outcome = match ended {
             Ok(ended) => outcome(ended, wire.hangup(), store.data_mut().budget().overrun()),

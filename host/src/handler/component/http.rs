@@ -8,7 +8,7 @@ mod request;
 mod response;
 mod talk;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -191,7 +191,7 @@ impl Served<'_> {
             handler.call_handle(&mut store, request, out).await?;
             Ok(0)
         };
-        let ended = meter.run(call).await;
+        let ended = meter.run(pin!(call)).await;
         let overrun = store.data_mut().budget().overrun();
         let ended = outcome(ended, self.wire.hangup(), overrun);
         // Before the store is dropped, and with it what an unfinished body comes from.
@@ -253,7 +253,7 @@ impl Served<'_> {
             };
             store.run_concurrent(serve).await?
         };
-        let ended = self.meter.run(call).await;
+        let ended = self.meter.run(pin!(call)).await;
         let overrun = store.data_mut().budget().overrun();
         let ended = failed(outcome(ended, self.wire.hangup(), overrun));
         broken.store(ended.is_some(), Relaxed);
