@@ -109,6 +109,20 @@ impl Queue {
         self.account.booking()
     }
 
+    /// Whether the job has shown so often that it accepts that its next run may begin when one ends, before anybody
+    /// has looked at the queue.
+    pub fn relays(&self) -> bool {
+        self.account.relays()
+    }
+
+    /// Called in place of [`Self::book`] and [`Self::settle`] when a run has ended, `well` or not, and the next one
+    /// began at once.
+    pub fn relay(&mut self, well: bool) -> Booking {
+        let snapshot = self.look(Depth::Length);
+        self.account.relay(snapshot, well);
+        self.booking()
+    }
+
     /// When to call [`Self::give_back`], if a connection waits whose run is over while others go on.
     pub fn retry_at(&self) -> Option<Instant> {
         self.account.retry_at()

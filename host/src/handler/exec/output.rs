@@ -24,7 +24,7 @@ impl Output {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         // Only the reader: the process expects its end to block.
         rustix::io::ioctl_fionbio(&reader, true)?;
-        let pipe = Receiver::from_owned_fd(reader)?;
+        let pipe = Receiver::from_owned_fd_unchecked(reader)?;
         Ok((Self { lines, pipe }, writer))
     }
 

@@ -14,10 +14,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Exec;
+use super::output::Output;
 use crate::outcome::Outcome;
 use crate::output::Channel;
 use crate::preopen::env::Variables;
 use crate::queue::{Booking, Queue, Verdict};
+use crate::spawner::Process;
 
 /// What is told of the runs on a listener while they are served.
 pub trait Watch: Send + Sync + 'static {
@@ -39,6 +41,26 @@ struct Run {
     booking: Option<Booking>,
     outcome: Outcome,
     ran: Duration,
+    /// The one that was made ready meanwhile and has begun.
+    next: Option<Begun>,
+}
+
+/// A run that goes on.
+struct Begun {
+    id: u64,
+    at: Instant,
+    process: Process,
+    outputs: Vec<Output>,
+}
+
+/// What all runs on one listener have in common.
+struct Site<W> {
+    exec: Arc<Exec>,
+    listener: OwnedFd,
+    facts: Variables,
+    watch: Arc<W>,
+    stop: watch::Receiver<Option<Outcome>>,
+    closed: watch::Sender<bool>,
 }
 
 impl Exec {
@@ -73,8 +95,14 @@ impl Exec {
         let address = SocketAddr::try_from(rustix::net::getsockname(listener)?).ok();
         let borrowed = listener;
         let mut arrivals = register(borrowed)?;
-        let listener = Arc::new(listener.try_clone_to_owned()?);
-        let facts = Arc::new(facts);
+        let site = Arc::new(Site {
+            exec: Arc::clone(self),
+            listener: listener.try_clone_to_owned()?,
+            facts,
+            watch: Arc::clone(&watch),
+            stop,
+            closed: watch::Sender::new(false),
+        });
         let mut runs: JoinSet<Run> = JoinSet::new();
         tokio::pin!(close);
         let mut closed = false;
@@ -89,16 +117,27 @@ impl Exec {
             let room = !closed && runs.len() < self.instances.get() as usize;
             tokio::select! {
                 biased;
-                () = &mut close, if !closed => closed = true,
+                () = &mut close, if !closed => {
+                    closed = true;
+                    site.closed.send_replace(true);
+                }
                 Some(ended) = runs.join_next() => {
                     // A run that panicked or was cancelled dropped its process, which kills it.
-                    let run = ended.unwrap_or_else(|error| Run {
+                    let mut run = ended.unwrap_or_else(|error| Run {
                         id: 0,
                         booking: None,
                         outcome: Outcome::Failed(error.to_string()),
                         ran: Duration::ZERO,
+                        next: None,
                     });
-                    self.settle(&mut queue, runs.len(), &run, &*watch);
+                    match run.next.take() {
+                        Some(next) => {
+                            let booking = queue.relay(run.outcome == Outcome::Done);
+                            watch.ended(run.id, &run.outcome, Verdict::Taken, run.ran);
+                            runs.spawn(site.clone().attend(booking, next, queue.relays()));
+                        }
+                        None => self.settle(&mut queue, runs.len(), &run, &*watch),
+                    }
                 }
                 ready = self.next(&arrivals, &mut queue), if room => {
                     if !ready? {
@@ -108,11 +147,7 @@ impl Exec {
                         // The last run may have changed that; while runs go on it is theirs.
                         rustix::io::ioctl_fionbio(borrowed, false)?;
                     }
-                    let booking = queue.booking();
-                    let (exec, listener) = (Arc::clone(self), Arc::clone(&listener));
-                    let (facts, watch) = (Arc::clone(&facts), Arc::clone(&watch));
-                    let stop = stop.clone();
-                    runs.spawn(async move { exec.one_run(booking, &listener, &facts, &*watch, stop).await });
+                    runs.spawn(site.clone().run(queue.booking(), queue.relays()));
                 }
                 else => return Ok(()),
             }
@@ -175,59 +210,123 @@ impl Exec {
     fn failures(&self) -> std::sync::MutexGuard<'_, super::Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    async fn one_run(
-        &self,
-        booking: Booking,
-        listener: &OwnedFd,
-        facts: &Variables,
-        watch: &impl Watch,
-        mut stop: watch::Receiver<Option<Outcome>>,
-    ) -> Run {
-        let id = watch.next_id();
-        let begun = Instant::now();
-        let started = async {
-            let program = self.program(facts, true).map_err(|e| e.to_string())?;
-            let (output, stdout) = self.pipe(id, Channel::Stdout)?;
-            let (errors, stderr) = self.pipe(id, Channel::Stderr)?;
-            let descriptors = [
-                self.null.as_fd(),
-                stdout.as_fd(),
-                stderr.as_fd(),
-                listener.as_fd(),
-            ];
-            let process = self.start(&program, descriptors).await?;
-            Ok::<_, String>((process, vec![output, errors]))
-        };
-        let outcome = match started.await {
+impl<W: Watch> Site<W> {
+    /// Starts a process and sees it to its end.
+    async fn run(self: Arc<Self>, booking: Booking, relays: bool) -> Run {
+        let at = Instant::now();
+        let (id, started) = self.start(None).await;
+        match started {
             Ok((process, outputs)) => {
-                watch.started(id, process.pid());
-                let stopped = async {
-                    match stop
-                        .wait_for(Option::is_some)
-                        .await
-                        .map(|outcome| outcome.clone())
-                    {
-                        Ok(Some(outcome)) => outcome,
-                        // Nobody is left who could stop it.
-                        _ => std::future::pending().await,
-                    }
+                let run = Begun {
+                    id,
+                    at,
+                    process,
+                    outputs,
                 };
-                let stop = async {
-                    tokio::select! {
-                        outcome = stopped => outcome,
-                        outcome = self.deadline() => outcome,
-                    }
-                };
-                self.attend(process, outputs, stop).await
+                self.attend(booking, run, relays).await
             }
-            Err(why) => Outcome::Failed(why),
+            Err(why) => Run {
+                id,
+                booking: Some(booking),
+                outcome: Outcome::Failed(why),
+                ran: at.elapsed(),
+                next: None,
+            },
+        }
+    }
+
+    /// Sees a run to its end. If it `relays`, the next one is made ready meanwhile, and begins when this one ends well
+    /// and a connection waits: nothing of the host is in the way between the two.
+    async fn attend(self: Arc<Self>, booking: Booking, run: Begun, relays: bool) -> Run {
+        let Begun {
+            id,
+            at,
+            mut process,
+            outputs,
+        } = run;
+        let mut next = None;
+        if relays && !*self.closed.borrow() {
+            let (id, started) = self.start(Some(&process)).await;
+            // What is wrong is told when it is tried again.
+            next = started
+                .ok()
+                .map(|(process, outputs)| (id, process, outputs));
+        }
+        let outcome = {
+            let spared = async {
+                let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+                if let Some((_, process, _)) = &next {
+                    process.spare().await;
+                }
+                std::future::pending().await
+            };
+            let attended = async {
+                if let Some(pid) = process.pid().await {
+                    self.watch.started(id, pid);
+                }
+                self.exec.attend(process, outputs, self.stopped()).await
+            };
+            tokio::select! {
+                outcome = attended => outcome,
+                outcome = spared => outcome,
+            }
         };
         Run {
             id,
             booking: Some(booking),
             outcome,
-            ran: begun.elapsed(),
+            ran: at.elapsed(),
+            next: match next {
+                Some((id, mut process, outputs)) => process.started().await.then(|| Begun {
+                    id,
+                    at: Instant::now(),
+                    process,
+                    outputs,
+                }),
+                None => None,
+            },
+        }
+    }
+
+    async fn start(
+        &self,
+        before: Option<&Process>,
+    ) -> (u64, Result<(Process, Vec<Output>), String>) {
+        let id = self.watch.next_id();
+        let started = async {
+            let (output, stdout) = self.exec.pipe(id, Channel::Stdout)?;
+            let (errors, stderr) = self.exec.pipe(id, Channel::Stderr)?;
+            let descriptors = [
+                self.exec.null.as_fd(),
+                stdout.as_fd(),
+                stderr.as_fd(),
+                self.listener.as_fd(),
+            ];
+            let process = self.exec.start(&self.facts, descriptors, before).await?;
+            Ok::<_, String>((process, vec![output, errors]))
+        };
+        (id, started.await)
+    }
+
+    /// Resolves when a run has to end though it would go on.
+    async fn stopped(&self) -> Outcome {
+        let mut stop = self.stop.clone();
+        let stopped = async {
+            match stop
+                .wait_for(Option::is_some)
+                .await
+                .map(|outcome| outcome.clone())
+            {
+                Ok(Some(outcome)) => outcome,
+                // Nobody is left who could stop it.
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            outcome = stopped => outcome,
+            outcome = self.exec.deadline() => outcome,
         }
     }
 }
