@@ -2,6 +2,8 @@
 //! this test has a `main` of its own (`harness = false`), which runs the stories one after another; an
 //! argument selects those whose name contains it.
 
+#[path = "spawner/after.rs"]
+mod after;
 #[path = "spawner/jobs.rs"]
 mod jobs;
 
@@ -48,6 +50,10 @@ fn stories() -> Vec<Story> {
         spawner::two_hundred_start_at_once_and_leave_no_zombies,
         spawner::a_request_that_is_too_large_is_the_end_of_that_request_only,
         spawner::what_runs_dies_with_a_killed_host,
+        after::one_that_comes_after_another_begins_when_that_has_ended,
+        after::one_that_comes_after_another_is_spared_when_nothing_waits,
+        after::one_that_comes_after_another_is_spared_when_that_is_signalled,
+        after::one_that_comes_after_another_can_be_spared,
         jobs::what_cannot_start_is_refused_when_it_is_loaded,
         jobs::a_connection_is_stdin_stdout_and_descriptor_3,
         jobs::a_job_that_ignores_term_is_killed_at_its_deadline,

@@ -109,9 +109,9 @@ impl Queue {
         self.account.booking()
     }
 
-    /// Whether the job has shown so often that it accepts that its next run may begin when one ends, before anybody
-    /// has looked at the queue.
-    pub fn relays(&self) -> bool {
+    /// How many of the next runs may each begin when the one before it ends, before anybody has looked at the
+    /// queue: as many as others wait, within bounds, when the job has shown often enough that it accepts.
+    pub fn relays(&self) -> usize {
         self.account.relays()
     }
 

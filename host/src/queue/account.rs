@@ -16,6 +16,9 @@ const LITTLE_PATIENCE: u32 = 2;
 /// Runs in a row of which it is not asked what they took, when a job has shown often enough that it accepts.
 const TRUST: u32 = 64;
 
+/// Runs that are made ready ahead at most: enough for the host to be late by some, few enough to be thrown away.
+const READY: usize = 4;
+
 /// After this, a connection whose run is over is tried again although others go on. Until then the
 /// others may take it, or end, which tells more.
 const RETRY: Duration = Duration::from_secs(1);
@@ -133,9 +136,12 @@ impl Account {
         self.accepts = self.unseen < self.trust;
     }
 
-    /// Whether the next run may begin when this one ends, before anybody has looked.
-    pub fn relays(&self) -> bool {
-        self.accepts && !self.shared && self.last.length.is_some() && self.unseen < self.trust
+    /// How many of the next runs may each begin when the one before it ends, before anybody has looked.
+    pub fn relays(&self) -> usize {
+        match self.last.length {
+            Some(length) if self.accepts && !self.shared => length.saturating_sub(1).min(READY),
+            _ => 0,
+        }
     }
 
     /// A run has ended, `well` or not, and the next one has begun; `now` is what waits. A queue that becomes shorter
@@ -399,7 +405,7 @@ mod tests {
             let runs = (0..1000).take_while(|_| {
                 let relays = account.relays();
                 account.relay(brief(2), true);
-                relays
+                relays > 0
             });
             assert_eq!(runs.count(), 1 << accepted.min(6));
             account.observe(brief(2));
@@ -409,24 +415,26 @@ mod tests {
         assert!(account.book(seen(2, &[1, 2])));
         account.observe(seen(2, &[2, 3]));
         account.relay(brief(2), false);
-        assert!(!account.relays());
+        assert_eq!(account.relays(), 0);
         account.observe(brief(2));
         assert!(account.book(seen(2, &[1, 2])));
         account.observe(seen(2, &[1, 2]));
         assert_eq!(account.clear(), 1);
-        assert!(!account.relays());
+        assert_eq!(account.relays(), 0);
     }
 
     #[test]
     fn a_queue_that_becomes_shorter_keeps_the_trust() {
         let mut account = Account::default();
-        assert!(account.book(seen(2, &[1, 2])));
-        account.observe(seen(2, &[2, 3]));
+        assert!(account.book(seen(4, &[1, 2, 3, 4])));
+        account.observe(seen(4, &[2, 3, 4, 5]));
         for _ in 0..1000 {
-            assert!(account.relays());
-            account.relay(brief(2), true);
-            account.relay(brief(1), true);
+            assert_eq!(account.relays(), 3);
+            account.relay(brief(3), true);
+            account.relay(brief(4), true);
         }
+        account.relay(brief(1), true);
+        assert_eq!(account.relays(), 0, "nobody else waits");
     }
 
     #[test]

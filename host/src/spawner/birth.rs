@@ -244,7 +244,7 @@ extern "C" fn born(cradle: *mut c_void) -> c_int {
     // SAFETY: `bear` passes a cradle that lives and is not changed as long as this child uses it.
     let cradle = unsafe { &*cradle.cast::<Cradle>() };
     cradle.write_pid();
-    let prepared = child::install(cradle.descriptors, cradle.after)
+    let prepared = child::settle(cradle.descriptors, cradle.after)
         .and_then(|()| match cradle.after {
             Some(_) => child::await_turn(&cradle.fate),
             None => Ok(Turn::Come),

@@ -21,11 +21,20 @@ use super::{RESOURCES, Setup};
 /// Where one that comes after another finds that.
 const AFTER: RawFd = 4;
 
+/// Its own session, and descriptors 0 to 3, and at 4 what `after` is, which exec closes. A session can be a group for
+/// the scheduler, and one that begins with the turn would begin at the end of a queue.
+pub(super) fn settle(
+    descriptors: [RawFd; DESCRIPTORS],
+    after: Option<RawFd>,
+) -> Result<(), (Stage, Errno)> {
+    process::setsid().map_err(|error| (Stage::Session, error))?;
+    install(descriptors, after)
+}
+
 /// Upstart's order; the system calls are made directly, because libc's setuid and its kin would
 /// look for the threads of the process whose memory this is.
 pub(super) fn prepare(setup: &Setup, groups: Option<&[Gid]>) -> Result<(), (Stage, Errno)> {
     let at = |stage| move |error| (stage, error);
-    process::setsid().map_err(at(Stage::Session))?;
     for limit in &setup.limits {
         let (_, resource) = RESOURCES
             .get(usize::from(limit.resource))
@@ -58,11 +67,7 @@ pub(super) fn prepare(setup: &Setup, groups: Option<&[Gid]>) -> Result<(), (Stag
     Ok(())
 }
 
-/// Descriptors 0 to 3, and at 4 what `after` is, which exec closes.
-pub(super) fn install(
-    descriptors: [RawFd; DESCRIPTORS],
-    after: Option<RawFd>,
-) -> Result<(), (Stage, Errno)> {
+fn install(descriptors: [RawFd; DESCRIPTORS], after: Option<RawFd>) -> Result<(), (Stage, Errno)> {
     // 3 and 4 were the spawner's own: what is received is above.
     if let Some(after) = after {
         duplicate(after, AFTER, DupFlags::CLOEXEC)?;
@@ -102,7 +107,7 @@ pub(super) fn await_turn(fate: &Fate) -> Result<Turn, (Stage, Errno)> {
     let at = |error| (Stage::Turn, error);
     process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(at)?;
     #[allow(unsafe_code, reason = "descriptors cross exec here")]
-    // SAFETY: `install` has put them there.
+    // SAFETY: `settle` has put them there.
     let (listener, after) = unsafe { (BorrowedFd::borrow_raw(3), BorrowedFd::borrow_raw(AFTER)) };
     while let Err(error) = poll(&mut [PollFd::from_borrowed_fd(after, PollFlags::IN)], None) {
         if error != Errno::INTR {

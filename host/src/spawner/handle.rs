@@ -142,8 +142,8 @@ impl Handle {
     }
 
     /// The same for one that is made ready now and gets to its program, at once and without anybody being asked, when
-    /// `before` has ended well and a connection waits at the listener that is its 3. Otherwise, and when `before`
-    /// is signalled, it is spared.
+    /// `before` has ended and a connection waits at the listener that is its 3. Otherwise it is spared; also when `before`
+    /// is signalled, and when the spawner is the first to see that it ended badly.
     ///
     /// # Errors
     /// Likewise.

@@ -19,7 +19,7 @@ pub(super) enum Request {
     /// Comes with `DESCRIPTORS` descriptors, and is followed by a recipe and by variables, each `NAME=value`
     /// with a 0 byte at its end, that this process gets beside those of the recipe.
     ///
-    /// One that comes `after` another is made ready, and gets to its program when the other has ended well and a
+    /// One that comes `after` another is made ready, and gets to its program when the other has ended and a
     /// connection waits at descriptor 3.
     Spawn { ticket: u64, after: Option<u64> },
     /// Ends one that is still to have its turn.

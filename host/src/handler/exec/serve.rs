@@ -1,6 +1,7 @@
 //! Listener style: the job gets the listening socket and accepts for itself, as under Upstart. The host
 //! waits for a connection, starts the job for it, and looks at the queue when the job has ended.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,16 +42,22 @@ struct Run {
     booking: Option<Booking>,
     outcome: Outcome,
     ran: Duration,
-    /// The one that was made ready meanwhile and has begun.
+    /// The one that came after it and has begun.
     next: Option<Begun>,
 }
 
-/// A run that goes on.
-struct Begun {
+/// A process for a run, with what it says. It goes on, or waits for its turn.
+struct Ready {
     id: u64,
-    at: Instant,
     process: Process,
     outputs: Vec<Output>,
+}
+
+/// A run that goes on, and those that come after it.
+struct Begun {
+    at: Instant,
+    run: Ready,
+    then: VecDeque<Ready>,
 }
 
 /// What all runs on one listener have in common.
@@ -214,18 +221,13 @@ impl Exec {
 
 impl<W: Watch> Site<W> {
     /// Starts a process and sees it to its end.
-    async fn run(self: Arc<Self>, booking: Booking, relays: bool) -> Run {
+    async fn run(self: Arc<Self>, booking: Booking, relays: usize) -> Run {
         let at = Instant::now();
-        let (id, started) = self.start(None).await;
-        match started {
-            Ok((process, outputs)) => {
-                let run = Begun {
-                    id,
-                    at,
-                    process,
-                    outputs,
-                };
-                self.attend(booking, run, relays).await
+        let id = self.watch.next_id();
+        match self.start(id, None).await {
+            Ok(run) => {
+                let then = VecDeque::new();
+                self.attend(booking, Begun { at, run, then }, relays).await
             }
             Err(why) => Run {
                 id,
@@ -237,77 +239,72 @@ impl<W: Watch> Site<W> {
         }
     }
 
-    /// Sees a run to its end. If it `relays`, the next one is made ready meanwhile, and begins when this one ends well
-    /// and a connection waits: nothing of the host is in the way between the two.
-    async fn attend(self: Arc<Self>, booking: Booking, run: Begun, relays: bool) -> Run {
-        let Begun {
+    /// Sees a run to its end. The next ones, as many as it `relays`, are made ready meanwhile, and each begins when the
+    /// one before it has ended and a connection waits: nothing of the host is in the way between the two.
+    async fn attend(self: Arc<Self>, booking: Booking, run: Begun, relays: usize) -> Run {
+        let Begun { at, run, mut then } = run;
+        let Ready {
             id,
-            at,
             mut process,
             outputs,
         } = run;
-        let mut next = None;
-        if relays && !*self.closed.borrow() {
-            let (id, started) = self.start(Some(&process)).await;
+        while then.len() < relays && !*self.closed.borrow() {
+            let before = then.back().map_or(&process, |last| &last.process);
             // What is wrong is told when it is tried again.
-            next = started
-                .ok()
-                .map(|(process, outputs)| (id, process, outputs));
-        }
-        let outcome = {
-            let spared = async {
-                let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
-                if let Some((_, process, _)) = &next {
-                    process.spare().await;
-                }
-                std::future::pending().await
-            };
-            let attended = async {
-                if let Some(pid) = process.pid().await {
-                    self.watch.started(id, pid);
-                }
-                self.exec.attend(process, outputs, self.stopped()).await
-            };
-            tokio::select! {
-                outcome = attended => outcome,
-                outcome = spared => outcome,
+            match self.start(self.watch.next_id(), Some(before)).await {
+                Ok(ready) => then.push_back(ready),
+                Err(_) => break,
             }
+        }
+        let spared = async {
+            let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+            for ready in &then {
+                ready.process.spare().await;
+            }
+            std::future::pending().await
+        };
+        let attended = async {
+            if let Some(pid) = process.pid().await {
+                self.watch.started(id, pid);
+            }
+            self.exec.attend(process, outputs, self.stopped()).await
+        };
+        let outcome = tokio::select! {
+            outcome = attended => outcome,
+            outcome = spared => outcome,
+        };
+        let next = match then.pop_front() {
+            Some(mut run) => run.process.started().await.then_some(run),
+            None => None,
         };
         Run {
             id,
             booking: Some(booking),
             outcome,
             ran: at.elapsed(),
-            next: match next {
-                Some((id, mut process, outputs)) => process.started().await.then(|| Begun {
-                    id,
-                    at: Instant::now(),
-                    process,
-                    outputs,
-                }),
-                None => None,
-            },
+            next: next.map(|run| Begun {
+                at: Instant::now(),
+                run,
+                then,
+            }),
         }
     }
 
-    async fn start(
-        &self,
-        before: Option<&Process>,
-    ) -> (u64, Result<(Process, Vec<Output>), String>) {
-        let id = self.watch.next_id();
-        let started = async {
-            let (output, stdout) = self.exec.pipe(id, Channel::Stdout)?;
-            let (errors, stderr) = self.exec.pipe(id, Channel::Stderr)?;
-            let descriptors = [
-                self.exec.null.as_fd(),
-                stdout.as_fd(),
-                stderr.as_fd(),
-                self.listener.as_fd(),
-            ];
-            let process = self.exec.start(&self.facts, descriptors, before).await?;
-            Ok::<_, String>((process, vec![output, errors]))
-        };
-        (id, started.await)
+    async fn start(&self, id: u64, before: Option<&Process>) -> Result<Ready, String> {
+        let (output, stdout) = self.exec.pipe(id, Channel::Stdout)?;
+        let (errors, stderr) = self.exec.pipe(id, Channel::Stderr)?;
+        let descriptors = [
+            self.exec.null.as_fd(),
+            stdout.as_fd(),
+            stderr.as_fd(),
+            self.listener.as_fd(),
+        ];
+        let process = self.exec.start(&self.facts, descriptors, before).await?;
+        Ok(Ready {
+            id,
+            process,
+            outputs: vec![output, errors],
+        })
     }
 
     /// Resolves when a run has to end though it would go on.
