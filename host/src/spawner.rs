@@ -6,6 +6,8 @@
 
 mod birth;
 mod child;
+mod children;
+mod fate;
 mod handle;
 mod jobs;
 mod keeper;

@@ -5,6 +5,7 @@
 mod output;
 mod program;
 mod respawn;
+mod run;
 mod serve;
 mod setup;
 
@@ -29,7 +30,7 @@ use crate::spawner::{self, Ended, Process, Program, Recipe, SpawnError};
 
 use output::Output;
 use respawn::Failures;
-pub use serve::Watch;
+pub use run::Watch;
 
 /// Why a job cannot be loaded.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use rustix::io::{DupFlags, Errno};
 use rustix::process::{self, Rlimit};
 use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
 
-use super::birth::{Fate, Turn};
+use super::fate::{Fate, Turn};
 use super::message::{DESCRIPTORS, Stage};
 use super::{RESOURCES, Setup};
 

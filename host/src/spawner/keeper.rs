@@ -13,7 +13,8 @@ use rustix::io::Errno;
 
 use super::birth::Cradles;
 use super::child;
-use super::jobs::{Jobs, end_all_children};
+use super::children::end_all_children;
+use super::jobs::Jobs;
 use super::message::{Ended, MAX_PACKET, MAX_REPORTS, REPORTS, Report, Request};
 use super::packet::{self, Descriptors};
 use super::settle::settle;

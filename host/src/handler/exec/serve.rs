@@ -1,10 +1,9 @@
 //! Listener style: the job gets the listening socket and accepts for itself, as under Upstart. The host
 //! waits for a connection, starts the job for it, and looks at the queue when the job has ended.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,60 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Exec;
-use super::output::Output;
+use super::run::{Run, Site, Watch};
 use crate::outcome::Outcome;
-use crate::output::Channel;
 use crate::preopen::env::Variables;
-use crate::queue::{Booking, Queue, Verdict};
-use crate::spawner::Process;
-
-/// What is told of the runs on a listener while they are served.
-pub trait Watch: Send + Sync + 'static {
-    /// The id of the run that is about to start.
-    fn next_id(&self) -> u64;
-    /// Its process runs.
-    fn started(&self, id: u64, pid: i32);
-    /// It has ended, `ran` after it was asked for, or could not start (`Outcome::Failed`). `verdict`
-    /// tells whether it took the connection it was started for.
-    fn ended(&self, id: u64, outcome: &Outcome, verdict: Verdict, ran: Duration);
-    /// It has failed too often; nothing is started for this long.
-    fn paused(&self, pause: Duration);
-}
-
-/// A run that is over.
-struct Run {
-    id: u64,
-    /// `None` for one that was lost.
-    booking: Option<Booking>,
-    outcome: Outcome,
-    ran: Duration,
-    /// The one that came after it and has begun.
-    next: Option<Begun>,
-}
-
-/// A process for a run, with what it says. It goes on, or waits for its turn.
-struct Ready {
-    id: u64,
-    process: Process,
-    outputs: Vec<Output>,
-}
-
-/// A run that goes on, and those that come after it.
-struct Begun {
-    at: Instant,
-    run: Ready,
-    then: VecDeque<Ready>,
-}
-
-/// What all runs on one listener have in common.
-struct Site<W> {
-    exec: Arc<Exec>,
-    listener: OwnedFd,
-    facts: Variables,
-    watch: Arc<W>,
-    stop: watch::Receiver<Option<Outcome>>,
-    closed: watch::Sender<bool>,
-}
+use crate::queue::{Queue, Verdict};
 
 impl Exec {
     /// Starts the job for the connections of one listener, up to `instances` processes at once, until `close`
@@ -219,115 +168,6 @@ impl Exec {
     }
 }
 
-impl<W: Watch> Site<W> {
-    /// Starts a process and sees it to its end.
-    async fn run(self: Arc<Self>, booking: Booking, relays: usize) -> Run {
-        let at = Instant::now();
-        let id = self.watch.next_id();
-        match self.start(id, None).await {
-            Ok(run) => {
-                let then = VecDeque::new();
-                self.attend(booking, Begun { at, run, then }, relays).await
-            }
-            Err(why) => Run {
-                id,
-                booking: Some(booking),
-                outcome: Outcome::Failed(why),
-                ran: at.elapsed(),
-                next: None,
-            },
-        }
-    }
-
-    /// Sees a run to its end. The next ones, as many as it `relays`, are made ready meanwhile, and each begins when the
-    /// one before it has ended and a connection waits: nothing of the host is in the way between the two.
-    async fn attend(self: Arc<Self>, booking: Booking, run: Begun, relays: usize) -> Run {
-        let Begun { at, run, mut then } = run;
-        let Ready {
-            id,
-            mut process,
-            outputs,
-        } = run;
-        while then.len() < relays && !*self.closed.borrow() {
-            let before = then.back().map_or(&process, |last| &last.process);
-            // What is wrong is told when it is tried again.
-            match self.start(self.watch.next_id(), Some(before)).await {
-                Ok(ready) => then.push_back(ready),
-                Err(_) => break,
-            }
-        }
-        let spared = async {
-            let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
-            for ready in &then {
-                ready.process.spare().await;
-            }
-            std::future::pending().await
-        };
-        let attended = async {
-            if let Some(pid) = process.pid().await {
-                self.watch.started(id, pid);
-            }
-            self.exec.attend(process, outputs, self.stopped()).await
-        };
-        let outcome = tokio::select! {
-            outcome = attended => outcome,
-            outcome = spared => outcome,
-        };
-        let next = match then.pop_front() {
-            Some(mut run) => run.process.started().await.then_some(run),
-            None => None,
-        };
-        Run {
-            id,
-            booking: Some(booking),
-            outcome,
-            ran: at.elapsed(),
-            next: next.map(|run| Begun {
-                at: Instant::now(),
-                run,
-                then,
-            }),
-        }
-    }
-
-    async fn start(&self, id: u64, before: Option<&Process>) -> Result<Ready, String> {
-        let (output, stdout) = self.exec.pipe(id, Channel::Stdout)?;
-        let (errors, stderr) = self.exec.pipe(id, Channel::Stderr)?;
-        let descriptors = [
-            self.exec.null.as_fd(),
-            stdout.as_fd(),
-            stderr.as_fd(),
-            self.listener.as_fd(),
-        ];
-        let process = self.exec.start(&self.facts, descriptors, before).await?;
-        Ok(Ready {
-            id,
-            process,
-            outputs: vec![output, errors],
-        })
-    }
-
-    /// Resolves when a run has to end though it would go on.
-    async fn stopped(&self) -> Outcome {
-        let mut stop = self.stop.clone();
-        let stopped = async {
-            match stop
-                .wait_for(Option::is_some)
-                .await
-                .map(|outcome| outcome.clone())
-            {
-                Ok(Some(outcome)) => outcome,
-                // Nobody is left who could stop it.
-                _ => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            outcome = stopped => outcome,
-            outcome = self.exec.deadline() => outcome,
-        }
-    }
-}
-
 /// Opens a listener again that was shut down. That a socket of a port can be, with the same options; a unix
 /// socket cannot.
 fn revive(listener: BorrowedFd<'_>, address: Option<SocketAddr>) -> io::Result<()> {
@@ -343,9 +183,10 @@ fn revive(listener: BorrowedFd<'_>, address: Option<SocketAddr>) -> io::Result<(
     rustix::net::listen(listener, i32::MAX).map_err(|_| shut())
 }
 
-fn register(listener: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+/// Has the runtime watch for what can be read.
+pub(super) fn register(descriptor: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
     #[allow(unsafe_code, reason = "tokio asks for I/O safety by promise")]
     // SAFETY: the borrow keeps the descriptor open and in place for as long as it is registered.
-    let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     registered.map_err(Into::into)
 }
