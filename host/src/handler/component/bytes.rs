@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
@@ -17,7 +18,7 @@ use crate::handler::watch::{Time, watch};
 use crate::outcome::Outcome;
 use crate::preopen::bridge::streams::AsyncServicePre;
 use crate::preopen::bridge::{Accepted, ServicePre};
-use crate::preopen::env::{self, Facts};
+use crate::preopen::env::Facts;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
 
@@ -51,10 +52,9 @@ impl Entry {
         &self,
         gift: &Gift,
         connection: Connection,
-        facts: &Facts,
+        facts: Arc<Facts>,
         drain: &Drain,
     ) -> Outcome {
-        let remote = env::remote(&connection.peer);
         let Connection {
             id,
             peer,
@@ -72,7 +72,7 @@ impl Entry {
         let accepted = Accepted::new(wire.clone(), peer, local, gift.trigger.clone());
         let said = gift.said(id);
         let mut store = gift.store(
-            [&facts.variables, &remote],
+            gift.told(facts, peer),
             stdio,
             gift.network.outlet(),
             &said,

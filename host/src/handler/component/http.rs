@@ -31,8 +31,9 @@ use crate::engine::Metered as _;
 use crate::handler::watch::{Time, watch};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::preopen::env::{self, Facts, Variables};
+use crate::preopen::env::Facts;
 use crate::preopen::network::Outlet;
+use crate::preopen::told::Told;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
 use request::Client;
@@ -49,7 +50,7 @@ pub enum Entry {
 /// What one connection's instances have in common.
 struct Served<'a> {
     gift: &'a Gift,
-    variables: [&'a Variables; 2],
+    told: Told,
     /// One for all of them, so that many requests take no more than one.
     outlet: Outlet,
     said: Said,
@@ -73,13 +74,13 @@ impl Entry {
         &self,
         gift: &Gift,
         connection: Connection,
-        facts: &Facts,
+        facts: Arc<Facts>,
         drain: &Drain,
     ) -> Outcome {
-        let remote = env::remote(&connection.peer);
         let client = Client::of(&connection);
         let Connection {
             id,
+            peer,
             stream,
             meter,
             permits,
@@ -90,7 +91,7 @@ impl Entry {
         let enough = Notify::new();
         let served = Served {
             gift,
-            variables: [&facts.variables, &remote],
+            told: gift.told(facts, peer),
             outlet: gift.network.outlet(),
             said: gift.said(id),
             meter: &meter,
@@ -134,7 +135,7 @@ impl Served<'_> {
     fn store(&self, meter: &Arc<Meter>) -> Store<State> {
         let outlet = self.outlet.clone();
         self.gift
-            .store(self.variables, Stdio::Log, outlet, &self.said, meter)
+            .store(self.told.clone(), Stdio::Log, outlet, &self.said, meter)
     }
 
     /// Serves each request with an instance of its own. Gives the first failure.
