@@ -86,13 +86,12 @@ impl Engine {
         store.epoch_deadline_callback(|mut store| {
             let budget = store.data_mut().budget();
             if budget.meter.cpu() < budget.cpu {
-                if budget.meter.turn() < TICK {
-                    // The tick came while it waited.
-                    return Ok(UpdateDeadline::Continue(1));
-                }
-                // Whoever runs this connection may now take it to where long turns delay nobody.
-                budget.meter.overstay();
-                return Ok(UpdateDeadline::Yield(1));
+                return Ok(if budget.meter.overstays(TICK / 4) {
+                    // Whoever runs this connection may now take it to where long turns delay nobody.
+                    UpdateDeadline::Yield(1)
+                } else {
+                    UpdateDeadline::Continue(1)
+                });
             }
             budget.overrun = Some(Overrun::Cpu);
             Err(wasmtime::format_err!(

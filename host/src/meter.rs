@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Counters of one connection. Times are kept in nanoseconds since `since`.
 #[derive(Debug)]
 pub struct Meter {
@@ -18,8 +20,11 @@ pub struct Meter {
     spent: AtomicU64,
     /// When the current turn began, plus one; 0 between turns.
     turn: AtomicU64,
-    /// Whether a turn has lasted longer than a tick.
+    /// Whether a turn has kept others waiting.
     overstayed: AtomicBool,
+    /// The turn that was looked at last, and what its thread had used of its processor then.
+    ticked: AtomicU64,
+    used: AtomicU64,
 }
 
 impl Meter {
@@ -33,6 +38,8 @@ impl Meter {
             spent: AtomicU64::new(0),
             turn: AtomicU64::new(0),
             overstayed: AtomicBool::new(false),
+            ticked: AtomicU64::new(0),
+            used: AtomicU64::new(0),
         }
     }
 
@@ -108,9 +115,21 @@ impl Meter {
         }
     }
 
-    /// Notes that a turn has lasted so long that others had to wait.
-    pub fn overstay(&self) {
-        self.overstayed.store(true, Relaxed);
+    /// To be called at each tick that finds a guest running: tells whether its turns are so long that
+    /// others have to wait. One is when it saw the last tick, too, and has used the processor for `least`
+    /// since; what the system let others do meanwhile does not count. Once is enough.
+    pub fn overstays(&self, least: Duration) -> bool {
+        let turn = self.turn.load(Relaxed);
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        let used = Duration::new(
+            u64::try_from(used.tv_sec).unwrap_or_default(),
+            u32::try_from(used.tv_nsec).unwrap_or_default(),
+        );
+        let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+        let same = self.ticked.swap(turn, Relaxed) == turn;
+        let since = used.saturating_sub(self.used.swap(used, Relaxed));
+        let long = same && Duration::from_nanos(since) >= least;
+        self.overstayed.fetch_or(long, Relaxed) || long
     }
 
     /// Whether any turn has.

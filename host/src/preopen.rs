@@ -13,6 +13,7 @@ pub mod stderr;
 pub mod told;
 pub mod wire;
 
+mod by_hand;
 mod descriptors;
 mod poll;
 mod preview1;

@@ -54,7 +54,9 @@ impl Module {
         let style = style(wasm);
         let start = program(&module)?;
         let mut linker = Linker::new(engine.wasmtime());
-        add_to_linker(&mut linker).map_err(anyhow::Error::from)?;
+        let memory = module.get_export_index("memory");
+        let memory = memory.context("it exports no memory")?;
+        add_to_linker(&mut linker, memory).map_err(anyhow::Error::from)?;
         let pre = linker
             .instantiate_pre(&module)
             .map_err(|first| missing(&module, first))?;

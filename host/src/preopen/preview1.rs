@@ -5,7 +5,7 @@
 //! This is the one file that uses wasmtime-wasi's generated trait and types, which are public but
 //! meant for itself: a new minor version of it may need a look here.
 
-use wasmtime::{Caller, Extern, Linker};
+use wasmtime::{Linker, ModuleExport};
 use wasmtime_wasi::p1::types::{
     Advice, CiovecArray, Clockid, Dircookie, Errno, Error, Event, Exitcode, Fd, Fdflags, Fdstat,
     Filedelta, Filesize, Filestat, Filetype, Fstflags, IovecArray, Lookupflags, Oflags, Prestat,
@@ -16,148 +16,21 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{
 };
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::Style;
+use super::by_hand;
 use super::descriptors::Descriptor;
 use super::guest::{Finish, Guest};
 use super::poll::since_epoch;
 use super::socket::Take;
 use crate::connection::Shutdown;
 use crate::output::Channel;
-use crate::wasm::PREVIEW1;
 
-/// The descriptor a listener is found at, in every convention there is.
-const LISTENER: i32 = 3;
-
-/// Random bytes made between two looks at whether others want the thread: about 10 µs.
-const RANDOM: usize = 4096;
-
-/// Defines every function of preview 1 for guests.
+/// Defines every function of preview 1 for guests whose memory is exported as `memory`.
 ///
 /// # Errors
 /// When one is defined already.
-pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub fn add_to_linker(linker: &mut Linker<Guest>, memory: ModuleExport) -> wasmtime::Result<()> {
     wasi_snapshot_preview1::add_to_linker(linker, |guest: &mut Guest| guest)?;
-    linker.allow_shadowing(true);
-    linker.func_wrap(PREVIEW1, "fd_prestat_get", prestat)?;
-    linker.func_wrap_async(PREVIEW1, "sock_recv", |caller, arguments| {
-        Box::new(receive(caller, arguments))
-    })?;
-    linker.func_wrap_async(PREVIEW1, "sock_send", |caller, arguments| {
-        Box::new(send(caller, arguments))
-    })?;
-    linker.func_wrap_async(PREVIEW1, "random_get", |caller, arguments| {
-        Box::new(random(caller, arguments))
-    })?;
-    linker.allow_shadowing(false);
-    Ok(())
-}
-
-/// The memory and the state of the instance that calls.
-fn called<'a>(
-    caller: &'a mut Caller<'_, Guest>,
-) -> wasmtime::Result<(GuestMemory<'a>, &'a mut Guest)> {
-    let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
-        wasmtime::bail!("the module exports no memory");
-    };
-    let (bytes, guest) = memory.data_and_store_mut(caller);
-    Ok((GuestMemory::Unshared(bytes), guest))
-}
-
-/// What a call answers: an errno, unless it ends the instance.
-fn answer(result: Result<(), Error>) -> wasmtime::Result<i32> {
-    match result {
-        Ok(()) => Ok(Errno::Success as i32),
-        Err(error) => Ok(error.downcast()? as i32),
-    }
-}
-
-fn pointer<T>(address: i32) -> GuestPtr<T> {
-    GuestPtr::new(address.cast_unsigned())
-}
-
-/// `fd_prestat_get`, by hand. A scan for directories begins at 3 and stops at EBADF, so the
-/// listener has to be something: a preopen of a kind that wasi-libc and Go do not know and step
-/// over. The generated type knows directories only. It stays so when the listener is closed, since
-/// Rust scans when the first file is opened, which may be after that.
-fn prestat(mut caller: Caller<'_, Guest>, fd: i32, told: i32) -> wasmtime::Result<i32> {
-    const SOCKET: [u8; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
-    let (mut memory, guest) = called(&mut caller)?;
-    if guest.style == Style::Socket && fd == LISTENER {
-        memory.copy_from_slice(&SOCKET, pointer::<u8>(told).as_array(8))?;
-        return answer(Ok(()));
-    }
-    wasi_snapshot_preview1::fd_prestat_get(guest, &mut memory, fd, told)
-}
-
-/// `sock_recv`, by hand: the generated one cannot wait.
-async fn receive(
-    mut caller: Caller<'_, Guest>,
-    (fd, data, count, flags, read, told): (i32, i32, i32, i32, i32, i32),
-) -> wasmtime::Result<i32> {
-    let (mut memory, guest) = called(&mut caller)?;
-    let buffers = IovecArray::new((data.cast_unsigned(), count.cast_unsigned()));
-    let received = async {
-        let flags = Riflags::try_from(flags).map_err(|_| Errno::Inval)?;
-        guest.connection(fd.into())?;
-        // The kernel would wait for all of it before it lets one peek; here what is at hand is
-        // shown, which a program must be ready for, since a signal may end that wait as well.
-        let take = if flags.contains(Riflags::RECV_PEEK) {
-            Take::Peek
-        } else if flags.contains(Riflags::RECV_WAITALL) {
-            Take::All
-        } else {
-            Take::Some
-        };
-        let count = guest.socket.read(&mut memory, buffers, take).await?;
-        memory.write(pointer::<Size>(read), count)?;
-        memory.write(pointer::<Roflags>(told), Roflags::empty())?;
-        Ok(())
-    };
-    answer(received.await)
-}
-
-/// `random_get`, by hand: a guest may ask for all its memory, and no call may hold its thread for
-/// as long as that takes.
-async fn random(
-    mut caller: Caller<'_, Guest>,
-    (buffer, length): (i32, i32),
-) -> wasmtime::Result<i32> {
-    use rustix::rand::{GetRandomFlags, getrandom};
-    let (mut memory, _) = called(&mut caller)?;
-    let filled = async {
-        let buffer = pointer::<u8>(buffer).as_array(length.cast_unsigned());
-        let buffer = memory.as_slice_mut(buffer)?.ok_or(Errno::Notsup)?;
-        for chunk in buffer.chunks_mut(RANDOM) {
-            let mut rest = chunk;
-            while !rest.is_empty() {
-                let count = getrandom(&mut *rest, GetRandomFlags::empty());
-                rest = &mut rest[count.map_err(|_| Errno::Io)?..];
-            }
-            tokio::task::consume_budget().await;
-        }
-        Ok(())
-    };
-    answer(filled.await)
-}
-
-/// `sock_send`, by hand likewise.
-async fn send(
-    mut caller: Caller<'_, Guest>,
-    (fd, data, count, flags, sent): (i32, i32, i32, i32, i32),
-) -> wasmtime::Result<i32> {
-    let (mut memory, guest) = called(&mut caller)?;
-    let buffers = CiovecArray::new((data.cast_unsigned(), count.cast_unsigned()));
-    let written = async {
-        // Preview 1 has no flags for sending.
-        if flags != 0 {
-            return Err(Errno::Inval.into());
-        }
-        guest.connection(fd.into())?;
-        let count = guest.socket.write(&memory, buffers).await?;
-        memory.write(pointer::<Size>(sent), count)?;
-        Ok(())
-    };
-    answer(written.await)
+    by_hand::define(linker, memory)
 }
 
 /// What a guest may do with a socket, in preview 1's words.
@@ -178,7 +51,7 @@ impl Guest {
     }
 
     /// The connection, or why `fd` is not one.
-    fn connection(&self, fd: Fd) -> Result<(), Error> {
+    pub(super) fn connection(&self, fd: Fd) -> Result<(), Error> {
         match self.descriptors.get(fd)? {
             Descriptor::Connection => Ok(()),
             Descriptor::Listener => Err(Errno::Notconn.into()),
