@@ -281,15 +281,15 @@ fn queue() -> std::io::Result<()> {
 /// The spawner that the host uses, seen from the host: message, start, message, end, message.
 async fn real(spawner: &spawner::Handle) -> Figures {
     let null = std::fs::File::open("/dev/null").expect("/dev/null");
+    let program = spawner::Program {
+        path: PROGRAM.to_owned(),
+        argv: vec![PROGRAM.to_owned()],
+        env: vec![],
+    };
+    let recipe = spawner::Recipe::new(&program, &spawner::Setup::default()).expect("recipe");
     let start = || async {
-        let setup = spawner::Setup::default();
-        let program = spawner::Program {
-            path: PROGRAM.to_owned(),
-            argv: vec![PROGRAM.to_owned()],
-            env: vec![],
-        };
         let fds = [&null, &null, &null, &null].map(AsFd::as_fd);
-        spawner.spawn(&program, &setup, fds).await.expect("spawn")
+        spawner.spawn(&recipe, b"", fds).await.expect("spawn")
     };
     let mut held = Vec::new();
     let mut whole = Vec::new();

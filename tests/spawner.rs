@@ -2,12 +2,14 @@
 //! this test has a `main` of its own (`harness = false`), which runs the stories one after another; an
 //! argument selects those whose name contains it.
 
+#[path = "spawner/after.rs"]
+mod after;
 #[path = "spawner/jobs.rs"]
 mod jobs;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use nix::sys::resource::Resource;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use portcullis::spawner::{
-    Ended, Handle, Limit, Process, Program, Setup, SpawnError, Spawner, Stage,
+    Ended, Handle, Limit, Process, Program, Recipe, Setup, SpawnError, Spawner, Stage,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
@@ -48,6 +50,10 @@ fn stories() -> Vec<Story> {
         spawner::two_hundred_start_at_once_and_leave_no_zombies,
         spawner::a_request_that_is_too_large_is_the_end_of_that_request_only,
         spawner::what_runs_dies_with_a_killed_host,
+        after::one_that_comes_after_another_begins_when_that_has_ended,
+        after::one_that_comes_after_another_is_spared_when_nothing_waits,
+        after::one_that_comes_after_another_is_spared_when_that_is_signalled,
+        after::one_that_comes_after_another_can_be_spared,
         jobs::what_cannot_start_is_refused_when_it_is_loaded,
         jobs::a_connection_is_stdin_stdout_and_descriptor_3,
         jobs::a_job_that_ignores_term_is_killed_at_its_deadline,
@@ -128,6 +134,16 @@ fn program(argv: &[&str]) -> Program {
     }
 }
 
+async fn spawn(
+    spawner: &Handle,
+    program: &Program,
+    setup: &Setup,
+    fds: [BorrowedFd<'_>; 4],
+) -> Result<Process, SpawnError> {
+    let recipe = Recipe::new(program, setup)?;
+    spawner.spawn(&recipe, b"", fds).await
+}
+
 /// Starts it with stdout as a pipe, which is returned.
 async fn start(spawner: &Handle, program: &Program, setup: &Setup) -> (Process, Receiver) {
     let null: OwnedFd = File::options()
@@ -138,7 +154,7 @@ async fn start(spawner: &Handle, program: &Program, setup: &Setup) -> (Process, 
         .into();
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let fds = [null.as_fd(), writer.as_fd(), null.as_fd(), null.as_fd()];
-    let process = spawner.spawn(program, setup, fds).await.unwrap();
+    let process = spawn(spawner, program, setup, fds).await.unwrap();
     rustix::io::ioctl_fionbio(&reader, true).unwrap();
     (process, Receiver::from_owned_fd(reader).unwrap())
 }
@@ -166,7 +182,8 @@ async fn listen_pid_is_the_jobs_own_pid(spawner: Handle) {
     let mut said = String::new();
     stdout.read_to_string(&mut said).await.unwrap();
     process.wait().await.unwrap();
-    assert_eq!(said.trim(), format!("{0} {0}", process.pid()));
+    let pid = process.pid().await.unwrap();
+    assert_eq!(said.trim(), format!("{pid} {pid}"));
 }
 
 async fn the_setup_is_seen_by_the_job(spawner: Handle) {
@@ -216,17 +233,18 @@ async fn signals_are_at_their_defaults_and_unblocked(spawner: Handle) {
 async fn an_exec_that_fails_says_where_and_why(spawner: Handle) {
     let null = File::open("/dev/null").unwrap();
     let fds = [null.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
-    let error = spawner
-        .spawn(&program(&["/no/such/program"]), &Setup::default(), fds)
+    let missing = program(&["/no/such/program"]);
+    let mut process = spawn(&spawner, &missing, &Setup::default(), fds)
         .await
-        .unwrap_err();
+        .unwrap();
+    let error = process.wait().await.unwrap_err();
     assert!(
         matches!(&error, SpawnError::Refused { stage: Stage::Exec, error, .. }
         if error.raw_os_error() == Some(nix::libc::ENOENT))
     );
     assert_eq!(
         error.to_string(),
-        "/no/such/program: exec: No such file or directory (os error 2)"
+        "exec: No such file or directory (os error 2)"
     );
 }
 
@@ -237,10 +255,8 @@ async fn a_setup_that_fails_says_where_and_why(spawner: Handle) {
         chdir: c"/no/such/folder".to_owned(),
         ..Setup::default()
     };
-    let error = spawner
-        .spawn(&shell("true"), &setup, fds)
-        .await
-        .unwrap_err();
+    let mut process = spawn(&spawner, &shell("true"), &setup, fds).await.unwrap();
+    let error = process.wait().await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -332,10 +348,10 @@ async fn a_request_that_is_too_large_is_the_end_of_that_request_only(spawner: Ha
     let fds = [null.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
     for length in [1_000_000, 131_072] {
         let huge = program(&["/bin/true", &"x".repeat(length)]);
-        spawner
-            .spawn(&huge, &Setup::default(), fds)
-            .await
-            .unwrap_err();
+        // By the packet, or else by exec.
+        if let Ok(mut process) = spawn(&spawner, &huge, &Setup::default(), fds).await {
+            process.wait().await.unwrap_err();
+        }
     }
     assert_eq!(
         said(&spawner, &shell("echo still here"), &Setup::default()).await,
@@ -350,7 +366,7 @@ async fn the_death_of_the_spawner_is_told_to_all_who_wait(victim: Handle) {
     victim.gone().await;
     let null = File::open("/dev/null").unwrap();
     let fds = [null.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
-    let refused = victim.spawn(&shell("true"), &Setup::default(), fds).await;
+    let refused = spawn(&victim, &shell("true"), &Setup::default(), fds).await;
     assert!(matches!(refused, Err(SpawnError::Gone)));
     drop(process);
     // Its jobs are not left behind either, nor what they had started.
@@ -370,8 +386,7 @@ fn as_host() -> ExitCode {
         let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
         let fds = [stdin.as_fd(), stdout.as_fd(), null.as_fd(), null.as_fd()];
         let script = shell("trap '' TERM HUP; setsid sleep 1000 & echo ready; wait");
-        let _process = spawner
-            .spawn(&script, &Setup::default(), fds)
+        let _process = spawn(&spawner, &script, &Setup::default(), fds)
             .await
             .unwrap();
         std::future::pending::<()>().await;

@@ -147,14 +147,8 @@ impl Handler {
     /// What serves one connection. Each kind has a box of its own size.
     pub fn run(&self, connection: Connection, facts: Arc<Facts>, drain: Drain) -> Work<Outcome> {
         match self {
-            Self::Module(module) => {
-                let module = module.clone();
-                Box::pin(async move { module.run(connection, &facts, &drain).await })
-            }
-            Self::Component(component) => {
-                let component = component.clone();
-                Box::pin(async move { component.run(connection, &facts, &drain).await })
-            }
+            Self::Module(module) => Box::pin(module.clone().run(connection, facts, drain)),
+            Self::Component(component) => Box::pin(component.clone().run(connection, facts, drain)),
             Self::Exec(exec) => {
                 let exec = exec.clone();
                 Box::pin(async move { native(&exec, connection, &facts, &drain).await })

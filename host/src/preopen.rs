@@ -10,6 +10,7 @@ pub mod guest;
 pub mod network;
 pub mod requests;
 pub mod stderr;
+pub mod told;
 pub mod wire;
 
 mod descriptors;

@@ -109,6 +109,20 @@ impl Queue {
         self.account.booking()
     }
 
+    /// How many of the next runs may each begin when the one before it ends, before anybody has looked at the
+    /// queue: as many as others wait, within bounds, when the job has shown often enough that it accepts.
+    pub fn relays(&self) -> usize {
+        self.account.relays()
+    }
+
+    /// Called in place of [`Self::book`] and [`Self::settle`] when a run has ended, `well` or not, and the next one
+    /// began at once.
+    pub fn relay(&mut self, well: bool) -> Booking {
+        let snapshot = self.look(Depth::Length);
+        self.account.relay(snapshot, well);
+        self.booking()
+    }
+
     /// When to call [`Self::give_back`], if a connection waits whose run is over while others go on.
     pub fn retry_at(&self) -> Option<Instant> {
         self.account.retry_at()

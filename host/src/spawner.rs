@@ -4,10 +4,17 @@
 //! process id, so none is ever stale, and it ends all that runs when the host's end of its socket
 //! closes, however the host died. Figures and reasons: docs/native-spawn.md.
 
+mod birth;
 mod child;
+mod children;
+mod fate;
 mod handle;
+mod jobs;
 mod keeper;
 mod message;
+mod packet;
+mod process;
+mod settle;
 
 use std::ffi::CString;
 use std::io;
@@ -16,10 +23,12 @@ use std::os::fd::OwnedFd;
 use nix::sys::resource::Resource;
 use nix::unistd::{ForkResult, Pid, fork};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+use rustix::process::Resource as Kernels;
 use serde::{Deserialize, Serialize};
 
-pub use handle::{Handle, Process, SpawnError};
-pub use message::{Ended, Stage};
+pub use handle::{Handle, SpawnError};
+pub use message::{Ended, Recipe, Stage};
+pub use process::Process;
 
 /// Bytes that the argv and the environment of one process may take together, with 8 more for each
 /// string. Less than what exec takes (a string 128 KiB, all of them 2 MiB), so that a request
@@ -83,30 +92,30 @@ pub struct Limit {
 }
 
 /// What a limit's number stands for: an index, because the kernel's own numbers have no way back
-/// to `Resource`.
-const RESOURCES: [Resource; 16] = [
-    Resource::RLIMIT_AS,
-    Resource::RLIMIT_CORE,
-    Resource::RLIMIT_CPU,
-    Resource::RLIMIT_DATA,
-    Resource::RLIMIT_FSIZE,
-    Resource::RLIMIT_LOCKS,
-    Resource::RLIMIT_MEMLOCK,
-    Resource::RLIMIT_MSGQUEUE,
-    Resource::RLIMIT_NICE,
-    Resource::RLIMIT_NOFILE,
-    Resource::RLIMIT_NPROC,
-    Resource::RLIMIT_RSS,
-    Resource::RLIMIT_RTPRIO,
-    Resource::RLIMIT_RTTIME,
-    Resource::RLIMIT_SIGPENDING,
-    Resource::RLIMIT_STACK,
+/// to `Resource`. Beside it the same for the call that the child makes.
+const RESOURCES: [(Resource, Kernels); 16] = [
+    (Resource::RLIMIT_AS, Kernels::As),
+    (Resource::RLIMIT_CORE, Kernels::Core),
+    (Resource::RLIMIT_CPU, Kernels::Cpu),
+    (Resource::RLIMIT_DATA, Kernels::Data),
+    (Resource::RLIMIT_FSIZE, Kernels::Fsize),
+    (Resource::RLIMIT_LOCKS, Kernels::Locks),
+    (Resource::RLIMIT_MEMLOCK, Kernels::Memlock),
+    (Resource::RLIMIT_MSGQUEUE, Kernels::Msgqueue),
+    (Resource::RLIMIT_NICE, Kernels::Nice),
+    (Resource::RLIMIT_NOFILE, Kernels::Nofile),
+    (Resource::RLIMIT_NPROC, Kernels::Nproc),
+    (Resource::RLIMIT_RSS, Kernels::Rss),
+    (Resource::RLIMIT_RTPRIO, Kernels::Rtprio),
+    (Resource::RLIMIT_RTTIME, Kernels::Rttime),
+    (Resource::RLIMIT_SIGPENDING, Kernels::Sigpending),
+    (Resource::RLIMIT_STACK, Kernels::Stack),
 ];
 
 impl Limit {
     /// `None` for a resource that this system does not limit; a bound of `None` is unlimited.
     pub fn new(resource: Resource, soft: Option<u64>, hard: Option<u64>) -> Option<Self> {
-        let resource = RESOURCES.iter().position(|r| *r == resource)?;
+        let resource = RESOURCES.iter().position(|(r, _)| *r == resource)?;
         Some(Self {
             resource: u8::try_from(resource).ok()?,
             soft: soft.unwrap_or(u64::MAX),

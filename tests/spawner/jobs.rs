@@ -16,7 +16,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use portcullis::handler::exec::{Exec, Watch};
 use portcullis::outcome::Outcome;
-use portcullis::plan::{Identity, NativeJob, NativeStyle, Respawn};
+use portcullis::plan::{Admission, Identity, NativeJob, NativeStyle, Respawn};
 use portcullis::queue::Verdict;
 use portcullis::spawner::Handle;
 use tokio::io::AsyncReadExt;
@@ -236,7 +236,13 @@ pub async fn what_cannot_start_is_refused_when_it_is_loaded(spawner: Handle) {
 
 pub async fn a_connection_is_stdin_stdout_and_descriptor_3(spawner: Handle) {
     let script = "read line; echo \"$line, $LISTEN_FDS $REMOTE_PORT ${UPSTART_FDS-unset}\"; echo more >&3; exit 7";
-    let exec = Exec::load(&job(&["/bin/sh", "-c", script]), "test", &spawner).unwrap();
+    let mut job = job(&["/bin/sh", "-c", script]);
+    job.style = NativeStyle::Connection(Admission {
+        connections: NonZeroU32::MIN,
+        per_source: None,
+        rate: None,
+    });
+    let exec = Exec::load(&job, "test", &spawner).unwrap();
     let (mut client, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
     client.write_all(b"hello\n").unwrap();

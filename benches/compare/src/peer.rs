@@ -16,8 +16,10 @@ pub enum Peer {
     Typed,
     /// The host with 100 triggers, each of which has a guest of its own.
     Hundred,
-    /// The host with a plan of 19,000 connections.
-    Full,
+    /// The host with a plan for many, whose guest is given what it begins with and no more: in C, for
+    /// 19,000 connections, and a component.
+    Fixed,
+    FixedTyped,
     /// The host with a native job that it accepts for, alone and with 10,000 guests at work beside it.
     NativeBeside,
     Native,
@@ -49,7 +51,8 @@ impl Peer {
             Self::RustStd => "p1 guest in Rust",
             Self::Typed => "typed component",
             Self::Hundred => "100 triggers",
-            Self::Full => "p1 guest in C, 19,000 planned",
+            Self::Fixed => "p1 guest in C, of fixed memory",
+            Self::FixedTyped => "typed component, of fixed memory",
             Self::NativeBeside => "native job, 10,000 guests beside",
             Self::Native => "native job",
             Self::Tcpserver => "tcpserver",

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::process::Command;
+
+use anyhow::Context as _;
 
 use crate::peer::Peer;
 use crate::places::Places;
@@ -24,9 +27,9 @@ pub fn write(peer: Peer, places: &Places) -> anyhow::Result<Option<(String, usiz
     let (c, rust, typed) = ("c-echo.wasm", "echo.wasm", "echo-typed.component.wasm");
     let mut triggers = Vec::new();
     match peer {
-        Peer::P1 | Peer::Full => triggers.push((served(), wasm(c)?)),
+        Peer::P1 | Peer::Fixed => triggers.push((served(), wasm(c)?)),
         Peer::RustStd => triggers.push((served(), wasm(rust)?)),
-        Peer::Typed => triggers.push((served(), wasm(typed)?)),
+        Peer::Typed | Peer::FixedTyped => triggers.push((served(), wasm(typed)?)),
         Peer::Http => triggers.push((served(), wasm("http-echo.component.wasm")?)),
         Peer::Native => triggers.push((served(), echo()?)),
         Peer::NativeBeside => triggers.extend([(served(), echo()?), (BESIDE.to_owned(), wasm(c)?)]),
@@ -53,7 +56,7 @@ pub fn write(peer: Peer, places: &Places) -> anyhow::Result<Option<(String, usiz
         _ => return Ok(None),
     }
     let connections = match peer {
-        Peer::Full => 19_000,
+        Peer::Fixed => 19_000,
         Peer::NativeBeside => 10_500,
         _ => 10_000,
     };
@@ -61,7 +64,7 @@ pub fn write(peer: Peer, places: &Places) -> anyhow::Result<Option<(String, usiz
         "[host]\ncache = '{}'\n",
         places.work.join("cache").display()
     );
-    if matches!(peer, Peer::Full | Peer::NativeBeside) {
+    if matches!(peer, Peer::Fixed | Peer::NativeBeside) {
         writeln!(text, "limits = {{ connections = {connections} }}")?;
     }
     for (name, handler) in &triggers {
@@ -70,13 +73,35 @@ pub fn write(peer: Peer, places: &Places) -> anyhow::Result<Option<(String, usiz
             "\n[trigger.{name}]\nlisten = '127.0.0.1:0'\n{handler}"
         )?;
         if !matches!(peer, Peer::Listener | Peer::Hundred | Peer::Thousand) {
-            writeln!(text, "limits = {{ connections = {connections} }}")?;
+            writeln!(text, "limits.connections = {connections}")?;
         }
+    }
+    let fixed = match peer {
+        Peer::Fixed => Some(c),
+        Peer::FixedTyped => Some(typed),
+        _ => None,
+    };
+    if let Some(guest) = fixed {
+        let memory = memory(places, guest)?;
+        writeln!(text, "limits.memory = '{memory}'\nlimits.stack = '64KiB'")?;
     }
     Ok(Some((
         places.write(&format!("{peer:?}.toml"), text)?,
         triggers.len(),
     )))
+}
+
+/// What a guest begins with.
+fn memory(places: &Places, guest: &str) -> anyhow::Result<String> {
+    let mut inspect = Command::new(&places.host);
+    let told = inspect.arg("inspect").arg(places.guest(guest)?).output()?;
+    let told = String::from_utf8(told.stdout)?;
+    let line = told
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("memory"));
+    let size = line.and_then(|line| line.trim().strip_suffix("to begin with"));
+    let size = size.with_context(|| format!("{guest}: what does it begin with? {told}"))?;
+    Ok(size.replace(' ', ""))
 }
 
 /// A copy of a guest with content of its own: one custom section more.

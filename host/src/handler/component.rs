@@ -20,7 +20,7 @@ use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::dirs::{Dirs, FILES};
 use crate::preopen::env::Facts;
 use crate::preopen::network::{self, Network};
-use crate::preopen::{Style, bridge, dirs, requests};
+use crate::preopen::{Style, bridge, dirs, requests, told};
 use crate::shutdown::Drain;
 use crate::wasm::{Wasm, World};
 use state::{Gift, State};
@@ -82,7 +82,7 @@ impl Component {
         let gift = Gift {
             engine: engine.clone(),
             trigger: trigger.clone(),
-            args: super::args(job),
+            args: super::args(job).into(),
             env: job.env.clone(),
             handles: if dirs.files() == 0 {
                 HANDLES
@@ -118,11 +118,16 @@ impl Component {
     }
 
     /// Serves one connection with a fresh instance, or a fresh one for each of its requests.
-    pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
+    pub async fn run(
+        self: Arc<Self>,
+        connection: Connection,
+        facts: Arc<Facts>,
+        drain: Drain,
+    ) -> Outcome {
         match &self.entry {
-            Entry::Bytes(entry) => entry.run(&self.gift, connection, facts, drain).await,
+            Entry::Bytes(entry) => entry.run(&self.gift, connection, facts, &drain).await,
             // Boxed, since it is much the larger.
-            Entry::Http(entry) => Box::pin(entry.run(&self.gift, connection, facts, drain)).await,
+            Entry::Http(entry) => Box::pin(entry.run(&self.gift, connection, facts, &drain)).await,
         }
     }
 }
@@ -132,6 +137,7 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
     let mut linker = Linker::new(engine.wasmtime());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    told::answer(&mut linker, told::ENVIRONMENT)?;
     bridge::add_to_linker(&mut linker)?;
     dirs::guard_open_at(&mut linker)?;
     requests::guard(&mut linker)?;
@@ -141,6 +147,7 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        told::answer(&mut linker, told::ENVIRONMENT_3)?;
         bridge::streams::add_to_linker(&mut linker)?;
         dirs::guard_open_at_3(&mut linker)?;
         dirs::read_directory_3(&mut linker)?;

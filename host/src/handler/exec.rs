@@ -5,10 +5,10 @@
 mod output;
 mod program;
 mod respawn;
+mod run;
 mod serve;
 mod setup;
 
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,11 +26,11 @@ use crate::output::{Channel, Lines};
 use crate::plan::{NativeJob, NativeStyle, Respawn};
 use crate::preopen::env::Variables;
 use crate::preopen::{self, Style};
-use crate::spawner::{self, Ended, Process, Program, Setup, SpawnError};
+use crate::spawner::{self, Ended, Process, Program, Recipe, SpawnError};
 
 use output::Output;
 use respawn::Failures;
-pub use serve::Watch;
+pub use run::Watch;
 
 /// Why a job cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +89,8 @@ const RESERVE: usize = 4096;
 pub struct Exec {
     name: Arc<str>,
     path: CString,
-    argv: Vec<CString>,
-    /// Of the trigger file, after what the host hands on of its own.
-    env: Variables,
-    setup: Setup,
+    /// All that its processes have in common.
+    recipe: Recipe,
     instances: NonZeroU32,
     respawn: Respawn,
     failures: Mutex<Failures>,
@@ -112,16 +110,32 @@ impl Exec {
     pub fn load(job: &NativeJob, name: &str, spawner: &spawner::Handle) -> Result<Self, LoadError> {
         let mut env: Variables = ["PATH", "TERM"]
             .into_iter()
+            .filter(|key| job.env.iter().all(|(given, _)| given != key))
             .filter_map(|key| Some((key.to_owned(), std::env::var(key).ok()?)))
             .collect();
         env.extend(job.env.iter().cloned());
         let setup = setup::setup(job)?;
         let path = program::find(job, &env)?;
-        let argv = job
-            .argv
+        if let NativeStyle::Listener { .. } = job.style {
+            env.push(("UPSTART_FDS".to_owned(), "3".to_owned()));
+        }
+        for (key, value) in [("FDS", "1"), ("PID", ""), ("FDNAMES", name)] {
+            env.push((format!("LISTEN_{key}"), value.to_owned()));
+        }
+        let env = env
             .iter()
-            .map(|argument| text(argument))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|(key, value)| text(&format!("{key}={value}")));
+        let argv = job.argv.iter().map(|argument| text(argument));
+        let program = Program {
+            path: path.clone(),
+            argv: argv.collect::<Result<_, _>>()?,
+            env: env.collect::<Result<_, _>>()?,
+        };
+        let size = size(&program);
+        if size > spawner::MAX_ARGUMENTS - RESERVE {
+            return Err(LoadError::TooLarge(size));
+        }
+        let recipe = Recipe::new(&program, &setup).map_err(|_| LoadError::TooLarge(size))?;
         let (instances, respawn) = match &job.style {
             NativeStyle::Listener { instances, respawn } => (*instances, *respawn),
             // The host accepts and its permits bound it: nothing below looks at these.
@@ -142,12 +156,10 @@ impl Exec {
                 path: "/dev/null".to_owned(),
                 why: error.to_string(),
             })?;
-        let exec = Self {
+        Ok(Self {
             name: name.into(),
             path,
-            argv,
-            env,
-            setup,
+            recipe,
             instances,
             respawn,
             failures: Mutex::default(),
@@ -156,13 +168,7 @@ impl Exec {
             kill_timeout: job.kill_timeout,
             null: null.into(),
             spawner: spawner.clone(),
-        };
-        let program = exec.program(&[], false)?;
-        let size = size(&program);
-        if size > spawner::MAX_ARGUMENTS - RESERVE {
-            return Err(LoadError::TooLarge(size));
-        }
-        Ok(exec)
+        })
     }
 
     /// What its processes are told when their connections arrive at `local`, beside the variables
@@ -195,11 +201,10 @@ impl Exec {
             return Outcome::Failed(format!("set the connection to blocking: {error}"));
         }
         let started = async {
-            let program = self.program(facts, false).map_err(|e| e.to_string())?;
             let (errors, stderr) = self.pipe(id, Channel::Stderr)?;
             let socket = connection.as_fd();
             let process = self
-                .start(&program, [socket, socket, stderr.as_fd(), socket])
+                .start(facts, [socket, socket, stderr.as_fd(), socket], None)
                 .await?;
             Ok::<_, String>((process, errors))
         };
@@ -218,13 +223,27 @@ impl Exec {
         Output::pipe(lines).map_err(|error| format!("make a pipe: {error}"))
     }
 
+    /// `facts` are what differs between its processes; one that comes after another is only made ready.
     async fn start(
         &self,
-        program: &Program,
+        facts: &[(String, String)],
         descriptors: [BorrowedFd<'_>; 4],
+        before: Option<&Process>,
     ) -> Result<Process, String> {
-        let started = self.spawner.spawn(program, &self.setup, descriptors).await;
-        started.map_err(|error: SpawnError| format!("start {error}"))
+        let variables = block(facts).map_err(|error| error.to_string())?;
+        let (spawner, recipe) = (&self.spawner, &self.recipe);
+        let started = match before {
+            None => spawner.spawn(recipe, &variables, descriptors).await,
+            Some(before) => {
+                let spawned = spawner.spawn_after(before, recipe, &variables, descriptors);
+                spawned.await
+            }
+        };
+        started.map_err(|error| self.refusal(&error))
+    }
+
+    fn refusal(&self, error: &SpawnError) -> String {
+        format!("start {}: {error}", self.path.to_string_lossy())
     }
 
     /// Logs what a process writes, until it has ended by itself or by `stop`.
@@ -257,7 +276,7 @@ impl Exec {
         stop: impl Future<Output = Outcome>,
     ) -> Outcome {
         tokio::select! {
-            ended = process.wait() => outcome(ended),
+            ended = process.wait() => self.outcome(ended),
             outcome = stop => {
                 self.end(process).await;
                 outcome
@@ -284,45 +303,14 @@ impl Exec {
         Outcome::Deadline
     }
 
-    /// `listener`: descriptor 3 is the listener, and the job accepts.
-    fn program(&self, facts: &[(String, String)], listener: bool) -> Result<Program, LoadError> {
-        let mut env: Vec<(&str, &str)> = Vec::with_capacity(self.env.len() + facts.len() + 4);
-        let upstart = listener.then_some(("UPSTART_FDS", "3"));
-        let systemd = [
-            ("LISTEN_FDS", "1"),
-            ("LISTEN_PID", ""),
-            ("LISTEN_FDNAMES", &*self.name),
-        ];
-        let given = self
-            .env
-            .iter()
-            .chain(facts)
-            .map(|(key, value)| (key.as_str(), value.as_str()));
-        let mut places = HashMap::new();
-        for (key, value) in given.chain(upstart).chain(systemd) {
-            let place = *places.entry(key).or_insert(env.len());
-            match env.get_mut(place) {
-                Some(known) => known.1 = value,
-                None => env.push((key, value)),
-            }
+    fn outcome(&self, ended: Result<Ended, SpawnError>) -> Outcome {
+        match ended {
+            // One that was spared is no run, and nobody asks for its outcome.
+            Ok(Ended::Exited(0) | Ended::Spared) => Outcome::Done,
+            Ok(Ended::Exited(status)) => Outcome::Exit(status),
+            Ok(Ended::Signalled(signal)) => Outcome::Signal(signal),
+            Err(error) => Outcome::Failed(self.refusal(&error)),
         }
-        let env = env
-            .into_iter()
-            .map(|(key, value)| text(&format!("{key}={value}")));
-        Ok(Program {
-            path: self.path.clone(),
-            argv: self.argv.clone(),
-            env: env.collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-fn outcome(ended: Result<Ended, SpawnError>) -> Outcome {
-    match ended {
-        Ok(Ended::Exited(0)) => Outcome::Done,
-        Ok(Ended::Exited(status)) => Outcome::Exit(status),
-        Ok(Ended::Signalled(signal)) => Outcome::Signal(signal),
-        Err(error) => Outcome::Failed(error.to_string()),
     }
 }
 
@@ -337,4 +325,18 @@ fn size(program: &Program) -> usize {
 
 fn text(text: &str) -> Result<CString, LoadError> {
     CString::new(text).map_err(|_| LoadError::Nul(text.to_owned()))
+}
+
+/// Variables as `NAME=value`, each with a final 0.
+fn block(variables: &[(String, String)]) -> Result<Vec<u8>, LoadError> {
+    let mut block = Vec::with_capacity(256);
+    for (key, value) in variables {
+        if key.contains('\0') || value.contains('\0') {
+            return Err(LoadError::Nul(value.clone()));
+        }
+        for part in [key.as_str(), "=", value, "\0"] {
+            block.extend_from_slice(part.as_bytes());
+        }
+    }
+    Ok(block)
 }

@@ -2,6 +2,7 @@
 //! `sock_accept` finds a listener with its connection behind it, any other its connection as stdin
 //! and stdout.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -91,7 +92,12 @@ impl Module {
     }
 
     /// Serves one connection with one fresh instance.
-    pub async fn run(&self, connection: Connection, facts: &Facts, drain: &Drain) -> Outcome {
+    pub async fn run(
+        self: Arc<Self>,
+        connection: Connection,
+        facts: Arc<Facts>,
+        drain: Drain,
+    ) -> Outcome {
         let Connection {
             id,
             peer,
@@ -113,10 +119,13 @@ impl Module {
             budget: Budget::new(&self.limits, meter.clone()),
         }));
         let time = Time::of_guest(&self.limits);
-        let ended = tokio::select! {
-            biased;
-            ended = meter.run(self.call(&mut store)) => Ok(ended),
-            outcome = watch(time, &meter, drain) => Err(outcome),
+        let ended = {
+            let call = pin!(self.call(&mut store));
+            tokio::select! {
+                biased;
+                ended = meter.run(call) => Ok(ended),
+                outcome = watch(time, &meter, &drain) => Err(outcome),
+            }
         };
         let outcome = match ended {
             Ok(ended) => outcome(ended, store.data_mut()),

@@ -7,7 +7,7 @@ mod handles;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -122,8 +122,7 @@ impl Connected {
 
     /// Runs `work`, and sends what the guest has written whenever it waits, for whatever it waits:
     /// the guest may be waiting for the answer to that.
-    pub async fn sending<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+    pub async fn sending<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         poll_fn(|cx| {
             let polled = work.as_mut().poll(cx);
             if polled.is_pending() {

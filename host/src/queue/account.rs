@@ -13,6 +13,12 @@ const PATIENCE: u32 = 10;
 /// The same for a job that has never been seen to accept, where the length is known.
 const LITTLE_PATIENCE: u32 = 2;
 
+/// Runs in a row of which it is not asked what they took, when a job has shown often enough that it accepts.
+const TRUST: u32 = 64;
+
+/// Runs that are made ready ahead at most: enough for the host to be late by some, few enough to be thrown away.
+const READY: usize = 4;
+
 /// After this, a connection whose run is over is tried again although others go on. Until then the
 /// others may take it, or end, which tells more.
 const RETRY: Duration = Duration::from_secs(1);
@@ -83,6 +89,11 @@ pub(super) struct Account {
     proven: bool,
     /// Runs in a row of which nothing is known.
     unknown: u32,
+    /// How many runs may follow each other without it being seen that they take something: none before the job has been seen to
+    /// accept, and twice as many whenever it has been seen again.
+    trust: u32,
+    /// Runs since then.
+    unseen: u32,
 }
 
 impl Account {
@@ -105,9 +116,56 @@ impl Account {
 
     /// Nothing waits: whatever was owed has been taken.
     pub fn empty(&mut self) {
-        self.accepts |= !self.owed.is_empty();
-        self.proven |= !self.owed.is_empty();
+        if !self.owed.is_empty() {
+            self.seen();
+        }
         self.forget();
+    }
+
+    /// The job has taken something.
+    fn seen(&mut self) {
+        self.accepts = true;
+        self.proven = true;
+        self.trust = (self.trust * 2).clamp(1, TRUST);
+        self.unseen = 0;
+    }
+
+    /// It is open whether it has.
+    fn doubt(&mut self) {
+        self.unseen += 1;
+        self.accepts = self.unseen < self.trust;
+    }
+
+    /// How many of the next runs may each begin when the one before it ends, before anybody has looked.
+    pub fn relays(&self) -> usize {
+        match self.last.length {
+            Some(length) if self.accepts && !self.shared => length.saturating_sub(1).min(READY),
+            _ => 0,
+        }
+    }
+
+    /// A run has ended, `well` or not, and the next one has begun; `now` is what waits. A queue that becomes shorter
+    /// proves that something was taken; one that does not is doubted the more the longer that lasts.
+    pub fn relay(&mut self, now: Snapshot, well: bool) {
+        if !well {
+            self.trust = 0;
+        }
+        if well && now.length < self.last.length {
+            self.seen();
+        } else {
+            self.doubt();
+        }
+        self.owed.clear();
+        self.last = now;
+        self.owe();
+    }
+
+    fn owe(&mut self) {
+        self.bookings += 1;
+        self.owed.push_back(Owed {
+            booking: self.booking(),
+            over: None,
+        });
     }
 
     /// The queue is another: whatever was owed is gone, taken or not.
@@ -127,11 +185,7 @@ impl Account {
         // Where the length is unknown, one run at a time is all that can be reckoned with.
         let free = self.last.length.unwrap_or(1) > self.owed.len();
         if free {
-            self.bookings += 1;
-            self.owed.push_back(Owed {
-                booking: self.booking(),
-                over: None,
-            });
+            self.owe();
         }
         free
     }
@@ -172,15 +226,20 @@ impl Account {
         if !self.owed.is_empty() {
             match self.taken(&now) {
                 Some((least @ 1.., _)) => {
-                    self.accepts = true;
-                    self.proven = true;
+                    self.seen();
                     self.owed.drain(..least.min(self.owed.len()));
                     self.unknown = 0;
                 }
                 // Surely nothing.
                 Some((0, 0)) => {
                     self.accepts = false;
+                    self.trust = 0;
                     self.unknown = 0;
+                }
+                // Open, which is no wonder by the length alone: a job that is trusted is not doubted at once.
+                None if self.last.alive.is_none() && now.length.is_some() && self.trust > 0 => {
+                    self.doubt();
+                    self.owed.clear();
                 }
                 // Perhaps nothing: closing the head could hit one that has had no run, so another is
                 // started for it, as long as patience lasts.
@@ -335,6 +394,47 @@ mod tests {
         assert!(!account.book(seen(1, &[2])), "not at once");
         account.give_back(account.retry_at().unwrap());
         assert!(account.book(seen(1, &[2])));
+    }
+
+    #[test]
+    fn a_job_that_accepts_is_trusted_with_more_and_more_runs_until_it_does_not() {
+        let mut account = Account::default();
+        for accepted in 0..8 {
+            assert!(account.book(seen(2, &[1, 2])));
+            account.observe(seen(2, &[2, 3]));
+            let runs = (0..1000).take_while(|_| {
+                let relays = account.relays();
+                account.relay(brief(2), true);
+                relays > 0
+            });
+            assert_eq!(runs.count(), 1 << accepted.min(6));
+            account.observe(brief(2));
+            account.clear();
+            assert_eq!(account.depth_before(), Depth::Identities);
+        }
+        assert!(account.book(seen(2, &[1, 2])));
+        account.observe(seen(2, &[2, 3]));
+        account.relay(brief(2), false);
+        assert_eq!(account.relays(), 0);
+        account.observe(brief(2));
+        assert!(account.book(seen(2, &[1, 2])));
+        account.observe(seen(2, &[1, 2]));
+        assert_eq!(account.clear(), 1);
+        assert_eq!(account.relays(), 0);
+    }
+
+    #[test]
+    fn a_queue_that_becomes_shorter_keeps_the_trust() {
+        let mut account = Account::default();
+        assert!(account.book(seen(4, &[1, 2, 3, 4])));
+        account.observe(seen(4, &[2, 3, 4, 5]));
+        for _ in 0..1000 {
+            assert_eq!(account.relays(), 3);
+            account.relay(brief(3), true);
+            account.relay(brief(4), true);
+        }
+        account.relay(brief(1), true);
+        assert_eq!(account.relays(), 0, "nobody else waits");
     }
 
     #[test]

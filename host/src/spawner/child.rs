@@ -1,140 +1,47 @@
-//! The birth of a process: between clone and exec. The child shares the spawner's memory and the
-//! spawner is held until it executes or ends (`CLONE_VM` and `CLONE_VFORK`, as `posix_spawn` does it), so
-//! nothing is copied, and a failure is told through plain memory. In return the child allocates
-//! nothing, takes no lock and makes system calls only; everything it needs is laid out before.
+//! What a process does between clone and exec. It runs in the spawner's memory, beside the spawner and others
+//! like it, so it allocates nothing, takes no lock and makes system calls only; everything it needs is laid
+//! out before. Those whose error is told do not pass through libc, whose `errno` all of them would share; only exec
+//! has to, and there two that fail in the same instant may tell each other's reason.
 
 use std::ffi::{CStr, c_char};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::mem::ManuallyDrop;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
-use nix::sched::CloneFlags;
-use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
-use rustix::io::Errno;
-use rustix::process;
-use rustix::thread::{Gid, Uid};
-use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use rustix::io::{DupFlags, Errno};
+use rustix::process::{self, Rlimit};
+use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
 
+use super::fate::{Fate, Turn};
 use super::message::{DESCRIPTORS, Stage};
-use super::{Program, RESOURCES, Setup};
+use super::{RESOURCES, Setup};
 
-/// The child's stack: it calls a few shallow functions, and takes no signal, all being blocked.
-const STACK: usize = 64 * 1024;
+/// Where one that comes after another finds that.
+const AFTER: RawFd = 4;
 
-/// What precedes the process's own id in its environment.
-const LISTEN_PID: &[u8] = b"LISTEN_PID=";
-
-/// Room for that, any process id and the final 0. Atomics: the child writes what the parent laid out.
-type PidVariable = [AtomicU8; 24];
-
-/// Starts one process; `descriptors` become its 0, 1, 2 and 3. Returns its id, which is also that of its
-/// session and its process group.
-///
-/// The caller must have one thread, all signals blocked, every disposition at its default, and
-/// nothing open at 0 to 3 that is among `descriptors`.
-pub(super) fn start(
-    program: &Program,
-    setup: &Setup,
-    descriptors: &[OwnedFd; DESCRIPTORS],
-) -> Result<i32, (Stage, i32)> {
-    let pid_variable: PidVariable = [const { AtomicU8::new(0) }; 24];
-    let argv = pointers(program.argv.iter().map(|a| a.as_ptr()));
-    let env = pointers(program.env.iter().map(|entry| match entry.as_bytes() {
-        LISTEN_PID => pid_variable.as_ptr().cast(),
-        _ => entry.as_ptr(),
-    }));
-    let groups: Option<Vec<Gid>> = setup
-        .groups
-        .as_ref()
-        .map(|g| g.iter().map(|g| Gid::from_raw(*g)).collect());
-    let mut stack = vec![0; STACK];
-    // Written by the child, read here after it: atomics, because the compiler sees one thread.
-    let failed_at = AtomicI32::new(-1);
-    let errno = AtomicI32::new(0);
-
-    let birth = Box::new(|| {
-        write_pid(&pid_variable);
-        let (stage, error) = match prepare(setup, groups.as_deref(), descriptors) {
-            Ok(()) => (Stage::Exec, exec(&program.path, &argv, &env)),
-            Err(failure) => failure,
-        };
-        failed_at.store(stage as i32, Ordering::SeqCst);
-        errno.store(error.raw_os_error(), Ordering::SeqCst);
-        // The return value becomes the child's exit status, through _exit: libc's clone does that.
-        127
-    });
-    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    #[allow(
-        unsafe_code,
-        reason = "there is no safe way to make a process that shares memory until exec"
-    )]
-    // SAFETY: this thread is held by CLONE_VFORK until the child has executed or ended, so what the
-    // child borrows lives long enough and is never used by two at once. It runs on a stack of its
-    // own, far larger than `prepare` and `exec` take; it allocates nothing and takes no signal.
-    let pid = unsafe { nix::sched::clone(birth, &mut stack, flags, Some(libc::SIGCHLD)) };
-    let pid = pid.map_err(|error| (Stage::Clone, error as i32))?;
-    match STAGES.get(usize::try_from(failed_at.load(Ordering::SeqCst)).unwrap_or(usize::MAX)) {
-        None => Ok(pid.as_raw()),
-        Some(stage) => {
-            let _ = nix::sys::wait::waitpid(pid, None);
-            Err((*stage, errno.load(Ordering::SeqCst)))
-        }
-    }
-}
-
-/// By their numbers.
-const STAGES: [Stage; 12] = [
-    Stage::Clone,
-    Stage::Session,
-    Stage::Limit,
-    Stage::Nice,
-    Stage::Chroot,
-    Stage::Chdir,
-    Stage::Groups,
-    Stage::Setgid,
-    Stage::Setuid,
-    Stage::Descriptors,
-    Stage::Signals,
-    Stage::Exec,
-];
-
-fn pointers(strings: impl Iterator<Item = *const c_char>) -> Vec<*const c_char> {
-    strings.chain(std::iter::once(std::ptr::null())).collect()
-}
-
-fn write_pid(variable: &PidVariable) {
-    let mut pid = process::getpid().as_raw_nonzero().get().unsigned_abs();
-    let mut digits = [0_u8; 10];
-    let mut first = digits.len();
-    while pid > 0 && first > 0 {
-        first -= 1;
-        digits[first] = b'0' + (pid % 10) as u8;
-        pid /= 10;
-    }
-    for (place, byte) in variable
-        .iter()
-        .zip(LISTEN_PID.iter().chain(&digits[first..]))
-    {
-        place.store(*byte, Ordering::SeqCst);
-    }
+/// Its own session, and descriptors 0 to 3, and at 4 what `after` is, which exec closes. A session can be a group for
+/// the scheduler, and one that begins with the turn would begin at the end of a queue.
+pub(super) fn settle(
+    descriptors: [RawFd; DESCRIPTORS],
+    after: Option<RawFd>,
+) -> Result<(), (Stage, Errno)> {
+    process::setsid().map_err(|error| (Stage::Session, error))?;
+    install(descriptors, after)
 }
 
 /// Upstart's order; the system calls are made directly, because libc's setuid and its kin would
 /// look for the threads of the process whose memory this is.
-fn prepare(
-    setup: &Setup,
-    groups: Option<&[Gid]>,
-    descriptors: &[OwnedFd; DESCRIPTORS],
-) -> Result<(), (Stage, Errno)> {
+pub(super) fn prepare(setup: &Setup, groups: Option<&[Gid]>) -> Result<(), (Stage, Errno)> {
     let at = |stage| move |error| (stage, error);
-    process::setsid().map_err(at(Stage::Session))?;
     for limit in &setup.limits {
-        let resource: Option<&Resource> = RESOURCES.get(usize::from(limit.resource));
-        let resource = *resource.ok_or((Stage::Limit, Errno::INVAL))?;
-        setrlimit(resource, limit.soft, limit.hard)
-            .map_err(|error| (Stage::Limit, Errno::from_raw_os_error(error as i32)))?;
+        let (_, resource) = RESOURCES
+            .get(usize::from(limit.resource))
+            .ok_or((Stage::Limit, Errno::INVAL))?;
+        let bound = |bound| (bound != u64::MAX).then_some(bound);
+        let (current, maximum) = (bound(limit.soft), bound(limit.hard));
+        process::setrlimit(*resource, Rlimit { current, maximum }).map_err(at(Stage::Limit))?;
     }
     process::umask(Mode::from_raw_mode(setup.umask));
     if let Some(nice) = setup.nice {
@@ -156,33 +63,89 @@ fn prepare(
     // After the ids, whose change clears it: a job does not outlive a spawner that was killed.
     process::set_parent_process_death_signal(Some(process::Signal::KILL))
         .map_err(at(Stage::Session))?;
-    install(descriptors).map_err(at(Stage::Descriptors))?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
-        .map_err(|error| (Stage::Signals, Errno::from_raw_os_error(error as i32)))
+    unblock();
+    Ok(())
 }
 
-/// Everything the spawner opens is close-on-exec, and what is installed here is not: the closing
-/// afterwards is for what the spawner might one day open otherwise.
-fn install(descriptors: &[OwnedFd; DESCRIPTORS]) -> Result<(), Errno> {
-    for (target, descriptor) in (0..).zip(descriptors) {
-        #[allow(unsafe_code, reason = "descriptors cross exec here")]
-        // SAFETY: the child has a table of its own, and no value in it owns 0 to 3 after this point.
-        if unsafe { libc::dup2(descriptor.as_raw_fd(), target) } < 0 {
-            return Err(
-                Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::BADF)
-            );
-        }
+fn install(descriptors: [RawFd; DESCRIPTORS], after: Option<RawFd>) -> Result<(), (Stage, Errno)> {
+    // 3 and 4 were the spawner's own: what is received is above.
+    if let Some(after) = after {
+        duplicate(after, AFTER, DupFlags::CLOEXEC)?;
     }
+    for (target, descriptor) in (0..).zip(descriptors) {
+        duplicate(descriptor, target, DupFlags::empty())?;
+    }
+    // Everything the spawner opens is close-on-exec: this is for one that has to wait, and for what the spawner
+    // might one day open otherwise.
+    let rest = AFTER + RawFd::from(after.is_some());
     #[allow(unsafe_code, reason = "no descriptor of the host may cross exec")]
-    // SAFETY: as above; a kernel that lacks the call (before 5.9) leaves it to close-on-exec.
+    // SAFETY: nothing in the child's table, which is its own, owns what is closed. A kernel that lacks the call
+    // (before 5.9) leaves it to close-on-exec.
     unsafe {
-        libc::syscall(libc::SYS_close_range, 4, libc::c_uint::MAX, 0);
+        libc::syscall(libc::SYS_close_range, rest, libc::c_uint::MAX, 0);
     }
     Ok(())
 }
 
+fn duplicate(descriptor: RawFd, target: RawFd, flags: DupFlags) -> Result<(), (Stage, Errno)> {
+    #[allow(unsafe_code, reason = "descriptors cross exec here")]
+    // SAFETY: the child has a table of its own, a copy of the spawner's from when these were open, and
+    // nothing in it owns 0 to 4 after this point.
+    let (descriptor, mut target) = unsafe {
+        let target = OwnedFd::from_raw_fd(target);
+        (
+            BorrowedFd::borrow_raw(descriptor),
+            ManuallyDrop::new(target),
+        )
+    };
+    rustix::io::dup3(descriptor, &mut target, flags).map_err(|error| (Stage::Descriptors, error))
+}
+
+/// Waits for the end of the process that this one comes after. It keeps the spawner's ids until then, so that nobody
+/// but root can hold it up or look into the memory it shares.
+pub(super) fn await_turn(fate: &Fate) -> Result<Turn, (Stage, Errno)> {
+    let at = |error| (Stage::Turn, error);
+    process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(at)?;
+    #[allow(unsafe_code, reason = "descriptors cross exec here")]
+    // SAFETY: `settle` has put them there.
+    let (listener, after) = unsafe { (BorrowedFd::borrow_raw(3), BorrowedFd::borrow_raw(AFTER)) };
+    while let Err(error) = poll(&mut [PollFd::from_borrowed_fd(after, PollFlags::IN)], None) {
+        if error != Errno::INTR {
+            return Err(at(error));
+        }
+    }
+    Ok(fate.decide(waits(listener)))
+}
+
+/// Whether a connection waits at a listener that nobody has shut down. If so, it is blocking afterwards, as jobs
+/// expect it: the last one may have changed that.
+pub(super) fn waits(listener: BorrowedFd<'_>) -> bool {
+    let wanted = PollFlags::IN | PollFlags::RDHUP;
+    let mut watched = [PollFd::from_borrowed_fd(listener, wanted)];
+    poll(&mut watched, Some(&Timespec::default())).is_ok()
+        && watched[0].revents() == PollFlags::IN
+        && rustix::io::ioctl_fionbio(listener, false).is_ok()
+}
+
+/// Unblocks all signals. By system call, for the signals that libc hides.
+fn unblock() {
+    let none = 0_u64;
+    #[allow(unsafe_code, reason = "the mask of signals crosses exec here")]
+    // SAFETY: the kernel reads 8 bytes of `none` and writes nothing. It cannot fail with these arguments.
+    unsafe {
+        let nothing = std::ptr::null_mut::<u64>();
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            nothing,
+            8_usize,
+        );
+    }
+}
+
 /// Returns only when it fails.
-fn exec(path: &CStr, argv: &[*const c_char], env: &[*const c_char]) -> Errno {
+pub(super) fn exec(path: &CStr, argv: &[*const c_char], env: &[*const c_char]) -> Errno {
     #[allow(unsafe_code, reason = "descriptors cross exec here")]
     // SAFETY: both arrays end with a null pointer and point to strings that end with a 0.
     unsafe {

@@ -3,8 +3,7 @@
 //! its own task until the socket takes it, and whoever asks holds a permit.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,26 +11,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
-};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::message::{DESCRIPTORS, Ended, MAX_PACKET, Report, Request, Stage};
-use super::{MAX_ARGUMENTS, Program, Setup};
+use super::MAX_ARGUMENTS;
+use super::message::{DESCRIPTORS, MAX_PACKET, MAX_REPORTS, Recipe, Report, Request, Stage};
+use super::packet;
+use super::process::{End, Process};
 
 /// Why a process could not be started, or was lost.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// The system refused it.
-    #[error("{path}: {stage}: {error}")]
+    #[error("{stage}: {error}")]
     Refused {
-        /// The program.
-        path: String,
         /// What was attempted.
         stage: Stage,
         /// Why not.
@@ -67,7 +62,7 @@ impl Drop for Owner {
 
 #[derive(Debug)]
 struct Shared {
-    /// For its readiness: what it carries are packets, sent and received by `send` and `receive`.
+    /// For its readiness: what it carries are packets.
     socket: UnixStream,
     pid: Pid,
     next: AtomicU64,
@@ -78,13 +73,31 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    births: HashMap<u64, oneshot::Sender<Born>>,
-    ends: HashMap<u64, oneshot::Sender<Ended>>,
-    /// Of processes that run, for the day the spawner is not there to end them.
-    pids: HashMap<u64, i32>,
+    /// What was asked for and has not ended.
+    claims: HashMap<u64, Claim>,
     /// Processes nobody waits for any more, for which the socket had no room at that moment.
     abandoned: Vec<u64>,
     gone: bool,
+}
+
+#[derive(Debug)]
+struct Claim {
+    /// For the day the spawner is not there to end it.
+    pid: Option<i32>,
+    /// For its turn.
+    waits: bool,
+    start: Option<oneshot::Sender<i32>>,
+    end: oneshot::Sender<End>,
+}
+
+impl Claim {
+    fn tell_start(&mut self) {
+        if let (false, Some(pid)) = (self.waits, self.pid)
+            && let Some(start) = self.start.take()
+        {
+            let _ = start.send(pid);
+        }
+    }
 }
 
 impl Handle {
@@ -113,183 +126,156 @@ impl Handle {
         let _ = gone.wait_for(|gone| *gone).await;
     }
 
-    /// Starts a process that has `descriptors` as its 0, 1, 2 and 3 and no other. Resolves when it has
-    /// executed its program. Dropped before that, the process is killed.
+    /// Asks for a process that has `descriptors` as its 0, 1, 2 and 3 and no other, and `variables`, each
+    /// `NAME=value` with a 0 byte at its end, beside those of the recipe. It is on its way when this resolves;
+    /// whether it got to its program is told by [`Process::wait`].
     ///
     /// # Errors
-    /// When a step of its setup or the exec fails, or when the spawner is gone.
+    /// When the request does not fit in a packet, or the spawner is gone.
     pub async fn spawn(
         &self,
-        program: &Program,
-        setup: &Setup,
+        recipe: &Recipe,
+        variables: &[u8],
         descriptors: [BorrowedFd<'_>; DESCRIPTORS],
     ) -> Result<Process, SpawnError> {
+        self.ask(recipe, variables, descriptors, None).await
+    }
+
+    /// The same for one that is made ready now and gets to its program, at once and without anybody being asked, when
+    /// `before` has ended and a connection waits at the listener that is its 3. Otherwise it is spared; also when `before`
+    /// is signalled, and when the spawner is the first to see that it ended badly.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn spawn_after(
+        &self,
+        before: &Process,
+        recipe: &Recipe,
+        variables: &[u8],
+        descriptors: [BorrowedFd<'_>; DESCRIPTORS],
+    ) -> Result<Process, SpawnError> {
+        let after = Some(before.ticket());
+        self.ask(recipe, variables, descriptors, after).await
+    }
+
+    async fn ask(
+        &self,
+        recipe: &Recipe,
+        variables: &[u8],
+        descriptors: [BorrowedFd<'_>; DESCRIPTORS],
+        after: Option<u64>,
+    ) -> Result<Process, SpawnError> {
         let shared = &self.0.shared;
-        let number = shared.next.fetch_add(1, Ordering::Relaxed);
-        let packet = postcard::to_allocvec(&Request::Spawn {
-            ticket: number,
-            program,
-            setup,
-        })
-        .map_err(|error| SpawnError::Send(io::Error::other(error)))?;
-        if packet.len() > MAX_PACKET {
-            return Err(SpawnError::TooLarge(packet.len()));
+        let ticket = shared.next.fetch_add(1, Ordering::Relaxed);
+        let (request, length) = encode(&Request::Spawn { ticket, after });
+        let size = length + recipe.bytes().len() + variables.len();
+        if size > MAX_PACKET {
+            return Err(SpawnError::TooLarge(size));
         }
-        let (birth, mut ticket) = shared.enlist(number, self)?;
+        let parts = [&request[..length], recipe.bytes(), variables].map(IoSlice::new);
+        let (begun, start) = oneshot::channel();
+        let (ended, end) = oneshot::channel();
+        let claim = Claim {
+            pid: None,
+            waits: after.is_some(),
+            start: Some(begun),
+            end: ended,
+        };
+        {
+            let mut waiting = shared.waiting();
+            if waiting.gone {
+                return Err(SpawnError::Gone);
+            }
+            waiting.claims.insert(ticket, claim);
+        }
+        // From here on a drop takes it back.
+        let process = Process::new(self.clone(), ticket, start, end);
         shared
-            .send(&packet, &descriptors)
+            .send(&parts, &descriptors)
             .await
             .map_err(|error| match error.raw_os_error() {
                 Some(nix::libc::EPIPE | nix::libc::ECONNRESET) => SpawnError::Gone,
-                Some(nix::libc::EMSGSIZE) => SpawnError::TooLarge(packet.len()),
+                Some(nix::libc::EMSGSIZE) => SpawnError::TooLarge(size),
                 _ => SpawnError::Send(error),
             })?;
-        match birth.await {
-            Ok(Ok(pid)) => Ok(Process { pid, ticket }),
-            Ok(Err((stage, errno))) => {
-                ticket.settled = true;
-                shared.waiting().ends.remove(&number);
-                Err(SpawnError::Refused {
-                    path: program.path.to_string_lossy().into_owned(),
-                    stage,
-                    error: io::Error::from_raw_os_error(errno),
-                })
-            }
-            Err(_) => Err(SpawnError::Gone),
-        }
-    }
-}
-
-/// A process that runs, or has ended. Dropped while it runs, its group is killed.
-#[derive(Debug)]
-pub struct Process {
-    pid: i32,
-    ticket: Ticket,
-}
-
-impl Process {
-    /// Its id, and that of its session and process group. For the log: signals go by [`Self::signal`],
-    /// which cannot hit another.
-    pub fn pid(&self) -> i32 {
-        self.pid
+        Ok(process.sent())
     }
 
-    /// How it ended, when it has. May be dropped and called again.
-    ///
-    /// # Errors
-    /// When the spawner is gone.
-    pub async fn wait(&mut self) -> Result<Ended, SpawnError> {
-        if let Some(ended) = self.ticket.ended {
-            return Ok(ended);
-        }
-        let ended = (&mut self.ticket.end).await.map_err(|_| SpawnError::Gone);
-        self.ticket.settled = true;
-        self.ticket.ended = ended.as_ref().ok().copied();
-        ended
+    pub(super) async fn spare(&self, ticket: u64) {
+        // An error means that the spawner is gone, and all processes with it.
+        let _ = self.0.shared.request(&Request::Spare { ticket }).await;
     }
 
-    /// Sends a signal to its whole process group. From then on it is being ended: [`Self::wait`]
-    /// resolves when all of the group have ended, or the process itself has and KILL is sent.
-    ///
-    /// # Errors
-    /// When the spawner is gone. A process that has ended is no error.
-    pub async fn signal(&self, signal: i32) -> io::Result<()> {
-        self.ticket
-            .handle
-            .0
+    pub(super) async fn signal(&self, ticket: u64, signal: i32) -> io::Result<()> {
+        self.0
             .shared
-            .send(&signal_packet(self.ticket.number, signal)?, &[])
+            .request(&Request::Signal { ticket, signal })
             .await
     }
-}
 
-/// The claim on one process: whatever becomes of the task that holds it, the process does not outlive it.
-#[derive(Debug)]
-struct Ticket {
-    number: u64,
-    handle: Handle,
-    end: oneshot::Receiver<Ended>,
-    ended: Option<Ended>,
-    settled: bool,
-}
+    pub(super) fn forget(&self, ticket: u64) {
+        self.0.shared.waiting().claims.remove(&ticket);
+    }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.handle.0.shared.abandon(self.number);
-        }
+    pub(super) fn abandon(&self, ticket: u64) {
+        self.0.shared.abandon(ticket);
     }
 }
 
-fn signal_packet(ticket: u64, signal: i32) -> io::Result<Vec<u8>> {
-    postcard::to_allocvec(&Request::<(), ()>::Signal { ticket, signal }).map_err(io::Error::other)
+/// A request without what follows it, and its length.
+fn encode(request: &Request) -> ([u8; 32], usize) {
+    let mut bytes = [0; 32];
+    let length = postcard::to_slice(request, &mut bytes).map_or(0, |written| written.len());
+    (bytes, length)
 }
-
-/// The process's id, or where it failed and with which errno.
-type Born = Result<i32, (Stage, i32)>;
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enlist(
-        &self,
-        number: u64,
-        handle: &Handle,
-    ) -> Result<(oneshot::Receiver<Born>, Ticket), SpawnError> {
-        let (born, birth) = oneshot::channel();
-        let (ended, end) = oneshot::channel();
-        let mut waiting = self.waiting();
-        if waiting.gone {
-            return Err(SpawnError::Gone);
-        }
-        waiting.births.insert(number, born);
-        waiting.ends.insert(number, ended);
-        Ok((
-            birth,
-            Ticket {
-                number,
-                handle: handle.clone(),
-                end,
-                ended: None,
-                settled: false,
-            },
-        ))
-    }
-
-    async fn send(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let ready = || send(self.socket.as_fd(), packet, descriptors);
+    async fn send(&self, parts: &[IoSlice<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let ready = || Ok(packet::send(self.socket.as_fd(), parts, descriptors)?);
         self.socket.async_io(Interest::WRITABLE, ready).await
     }
 
+    async fn request(&self, request: &Request) -> io::Result<()> {
+        let (request, length) = encode(request);
+        self.send(&[IoSlice::new(&request[..length])], &[]).await
+    }
+
     /// The order of packets is kept, so this ends even a process that is yet to be started.
-    fn abandon(&self, number: u64) {
+    fn abandon(&self, ticket: u64) {
+        let signal = nix::libc::SIGKILL;
+        let (request, length) = encode(&Request::Signal { ticket, signal });
         let mut waiting = self.waiting();
-        waiting.births.remove(&number);
-        waiting.ends.remove(&number);
-        let sent = signal_packet(number, nix::libc::SIGKILL)
-            .and_then(|packet| send(self.socket.as_fd(), &packet, &[]));
-        if sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            waiting.abandoned.push(number);
+        let sent = packet::send(
+            self.socket.as_fd(),
+            &[IoSlice::new(&request[..length])],
+            &[],
+        );
+        if sent == Err(rustix::io::Errno::AGAIN) {
+            waiting.abandoned.push(ticket);
             self.abandoned.notify_one();
         }
     }
 
     /// Hands out reports until the spawner is gone.
     async fn read(self: Arc<Self>) {
+        let mut packet = [0; MAX_REPORTS];
         let why = loop {
-            let report = tokio::select! {
-                report = self.socket.async_io(Interest::READABLE, || receive(self.socket.as_fd())) => report,
+            let receive = || Ok(packet::receive(self.socket.as_fd(), &mut packet)?.0);
+            let length = tokio::select! {
+                length = self.socket.async_io(Interest::READABLE, receive) => length,
                 () = self.abandoned.notified() => {
                     // Not here: while the spawner's own reports have no room it takes no requests.
                     tokio::spawn(Arc::clone(&self).end_abandoned());
                     continue;
                 }
             };
-            match report {
-                Ok(Some(report)) => self.deliver(&report),
-                Ok(None) => break "its socket is closed".to_owned(),
+            match length {
+                Ok(0) => break "its socket is closed".to_owned(),
+                Ok(length) => self.deliver(&packet[..length]),
                 Err(error) => break error.to_string(),
             }
         };
@@ -299,13 +285,13 @@ impl Shared {
             let mut waiting = self.waiting();
             waiting.gone = true;
             // The leaders got KILL when their parent died. The rest of each group is ended from here:
-            // nobody holds the group's id any more, but it was in use a moment ago.
-            for (_, pid) in waiting.pids.drain() {
-                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+            // nobody holds the group's id any more, but it was in use a moment ago. Dropping the senders
+            // tells all who wait.
+            for (_, claim) in waiting.claims.drain() {
+                if let Some(pid) = claim.pid {
+                    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                }
             }
-            // Dropping the senders tells all who wait.
-            waiting.births.clear();
-            waiting.ends.clear();
         }
         self.gone.send_replace(true);
         let pid = self.pid;
@@ -314,63 +300,43 @@ impl Shared {
 
     async fn end_abandoned(self: Arc<Self>) {
         let abandoned = std::mem::take(&mut self.waiting().abandoned);
-        for number in abandoned {
-            if let Ok(packet) = signal_packet(number, nix::libc::SIGKILL) {
-                // An error means that the spawner is gone, which the next read tells.
-                let _ = self.send(&packet, &[]).await;
-            }
+        for ticket in abandoned {
+            // An error means that the spawner is gone, which the next read tells.
+            let signal = nix::libc::SIGKILL;
+            let _ = self.request(&Request::Signal { ticket, signal }).await;
         }
     }
 
-    fn deliver(&self, report: &Report) {
+    /// All reports of one packet.
+    fn deliver(&self, mut packet: &[u8]) {
         let mut waiting = self.waiting();
-        match *report {
-            Report::Started { ticket, pid } => {
-                waiting.pids.insert(ticket, pid);
-                if let Some(born) = waiting.births.remove(&ticket) {
-                    let _ = born.send(Ok(pid));
+        while let Ok((report, rest)) = postcard::take_from_bytes(packet) {
+            packet = rest;
+            let (ticket, end) = match report {
+                Report::Born { ticket, pid } => {
+                    if let Some(claim) = waiting.claims.get_mut(&ticket) {
+                        claim.pid = Some(pid);
+                        claim.tell_start();
+                    }
+                    continue;
                 }
-            }
-            Report::Failed {
-                ticket,
-                stage,
-                errno,
-            } => {
-                if let Some(born) = waiting.births.remove(&ticket) {
-                    let _ = born.send(Err((stage, errno)));
+                Report::Started { ticket } => {
+                    if let Some(claim) = waiting.claims.get_mut(&ticket) {
+                        claim.waits = false;
+                        claim.tell_start();
+                    }
+                    continue;
                 }
-            }
-            Report::Exited { ticket, ended } => {
-                waiting.pids.remove(&ticket);
-                if let Some(end) = waiting.ends.remove(&ticket) {
-                    let _ = end.send(ended);
-                }
+                Report::Failed {
+                    ticket,
+                    stage,
+                    errno,
+                } => (ticket, Err((stage, errno))),
+                Report::Ended { ticket, ended } => (ticket, Ok(ended)),
+            };
+            if let Some(claim) = waiting.claims.remove(&ticket) {
+                let _ = claim.end.send(end);
             }
         }
-    }
-}
-
-fn send(socket: BorrowedFd<'_>, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(io::Error::from_raw_os_error(nix::libc::EMSGSIZE));
-    }
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    sendmsg(socket, &[IoSlice::new(packet)], &mut control, flags)?;
-    Ok(())
-}
-
-/// `None`: the spawner is gone.
-fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Report>> {
-    let mut packet = [0; 64];
-    let control = &mut RecvAncillaryBuffer::default();
-    let parts = &mut [IoSliceMut::new(&mut packet)];
-    let received = recvmsg(socket, parts, control, RecvFlags::DONTWAIT)?;
-    match received.bytes {
-        0 => Ok(None),
-        length => postcard::from_bytes(&packet[..length])
-            .map(Some)
-            .map_err(io::Error::other),
     }
 }

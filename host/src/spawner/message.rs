@@ -1,11 +1,11 @@
-//! What host and spawner say to each other: one postcard value a packet. Both ends are the same
-//! binary, so the encoding needs no version.
+//! What host and spawner say to each other, in postcard. Both ends are the same binary, so the
+//! encoding needs no version.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_ARGUMENTS, Program, Setup};
+use super::{MAX_ARGUMENTS, Program, Setup, SpawnError};
 
 /// Larger than any request that `Handle::spawn` sends: the setup adds a few paths and ids to the arguments.
 pub(super) const MAX_PACKET: usize = MAX_ARGUMENTS + 32 * 1024;
@@ -13,37 +13,70 @@ pub(super) const MAX_PACKET: usize = MAX_ARGUMENTS + 32 * 1024;
 /// Standard input, output and error, and descriptor 3.
 pub(super) const DESCRIPTORS: usize = 4;
 
-/// From the host. `Spawn` comes with `DESCRIPTORS` descriptors.
+/// From the host, one a packet.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Request<Program, Setup> {
-    Spawn {
-        ticket: u64,
-        program: Program,
-        setup: Setup,
-    },
-    /// To the whole process group. From then on the job is being ended: `Exited` waits for all of its
+pub(super) enum Request {
+    /// Comes with `DESCRIPTORS` descriptors, and is followed by a recipe and by variables, each `NAME=value`
+    /// with a 0 byte at its end, that this process gets beside those of the recipe.
+    ///
+    /// One that comes `after` another is made ready, and gets to its program when the other has ended and a
+    /// connection waits at descriptor 3.
+    Spawn { ticket: u64, after: Option<u64> },
+    /// Ends one that is still to have its turn.
+    Spare { ticket: u64 },
+    /// To the whole process group. From then on the job is being ended: `Ended` waits for all of its
     /// group, until KILL is asked for.
     Signal { ticket: u64, signal: i32 },
 }
 
-pub(super) type OwnedRequest = Request<Program, Setup>;
-
-/// From the spawner. Each `Spawn` is answered by `Failed`, or by `Started` and at last `Exited`.
-#[derive(Debug, Serialize, Deserialize)]
+/// From the spawner, as many a packet as there are. Each `Spawn` is answered by `Failed` or by `Born`, and that
+/// at last by `Failed` or by `Ended`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    Started {
+    /// There is a process, which is on its way to its program, or waits for its turn.
+    Born {
         ticket: u64,
         pid: i32,
     },
+    /// The turn of one that came after another has come.
+    Started {
+        ticket: u64,
+    },
+    /// It did not get there.
     Failed {
         ticket: u64,
         stage: Stage,
         errno: i32,
     },
-    Exited {
+    Ended {
         ticket: u64,
         ended: Ended,
     },
+}
+
+/// Reports in one packet at most, and bytes that so many take at most.
+pub(super) const REPORTS: usize = 64;
+pub(super) const MAX_REPORTS: usize = REPORTS * 32;
+
+/// A program and its setup, encoded once for however many processes are started from it.
+#[derive(Clone, Debug)]
+pub struct Recipe(Vec<u8>);
+
+impl Recipe {
+    /// # Errors
+    /// When it can never fit in a request.
+    pub fn new(program: &Program, setup: &Setup) -> Result<Self, SpawnError> {
+        let recipe = postcard::to_allocvec(&(program, setup))
+            .map_err(|error| SpawnError::Send(std::io::Error::other(error)))?;
+        match recipe.len() {
+            length @ MAX_PACKET.. => Err(SpawnError::TooLarge(length)),
+            _ => Ok(Self(recipe)),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// How a process ended.
@@ -53,6 +86,8 @@ pub enum Ended {
     Exited(i32),
     /// By this signal.
     Signalled(i32),
+    /// Before its turn came: its program was never executed.
+    Spared,
 }
 
 /// Where a start failed.
@@ -78,10 +113,28 @@ pub enum Stage {
     Setuid,
     /// Descriptors 0 to 3.
     Descriptors,
-    /// The signal mask.
-    Signals,
+    /// The end of the process it comes after.
+    Turn,
     /// The program itself.
     Exec,
+}
+
+impl Stage {
+    /// By their numbers.
+    pub(super) const ALL: [Self; 12] = [
+        Self::Clone,
+        Self::Session,
+        Self::Limit,
+        Self::Nice,
+        Self::Chroot,
+        Self::Chdir,
+        Self::Groups,
+        Self::Setgid,
+        Self::Setuid,
+        Self::Descriptors,
+        Self::Turn,
+        Self::Exec,
+    ];
 }
 
 impl fmt::Display for Stage {
@@ -97,7 +150,7 @@ impl fmt::Display for Stage {
             Self::Setgid => "setgid",
             Self::Setuid => "setuid",
             Self::Descriptors => "descriptors",
-            Self::Signals => "signal mask",
+            Self::Turn => "wait",
             Self::Exec => "exec",
         })
     }

@@ -2,6 +2,8 @@
 //! stdin and stdout; on the streams of WASI 0.2 or of 0.3.
 
 use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
@@ -16,7 +18,7 @@ use crate::handler::watch::{Time, watch};
 use crate::outcome::Outcome;
 use crate::preopen::bridge::streams::AsyncServicePre;
 use crate::preopen::bridge::{Accepted, ServicePre};
-use crate::preopen::env::{self, Facts};
+use crate::preopen::env::Facts;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
 
@@ -50,10 +52,9 @@ impl Entry {
         &self,
         gift: &Gift,
         connection: Connection,
-        facts: &Facts,
+        facts: Arc<Facts>,
         drain: &Drain,
     ) -> Outcome {
-        let remote = env::remote(&connection.peer);
         let Connection {
             id,
             peer,
@@ -71,22 +72,25 @@ impl Entry {
         let accepted = Accepted::new(wire.clone(), peer, local, gift.trigger.clone());
         let said = gift.said(id);
         let mut store = gift.store(
-            [&facts.variables, &remote],
+            gift.told(facts, peer),
             stdio,
             gift.network.outlet(),
             &said,
             &meter,
         );
         let time = Time::of_guest(&gift.limits);
-        let served = async {
-            let ended = self.call(&mut store, accepted).await;
-            wire.finish().await;
-            ended.map(|result| i32::from(result.is_err()))
-        };
-        let ended = tokio::select! {
-            biased;
-            ended = meter.run(wire.sending(served)) => Ok(ended),
-            outcome = watch(time, &meter, drain) => Err(outcome),
+        let ended = {
+            let served = pin!(async {
+                let ended = self.call(&mut store, accepted).await;
+                wire.finish().await;
+                ended.map(|result| i32::from(result.is_err()))
+            });
+            let served = pin!(wire.sending(served));
+            tokio::select! {
+                biased;
+                ended = meter.run(served) => Ok(ended),
+                outcome = watch(time, &meter, drain) => Err(outcome),
+            }
         };
         let outcome = match ended {
             Ok(ended) => outcome(ended, wire.hangup(), store.data_mut().budget().overrun()),

@@ -8,7 +8,7 @@ mod request;
 mod response;
 mod talk;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -31,8 +31,9 @@ use crate::engine::Metered as _;
 use crate::handler::watch::{Time, watch};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::preopen::env::{self, Facts, Variables};
+use crate::preopen::env::Facts;
 use crate::preopen::network::Outlet;
+use crate::preopen::told::Told;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
 use request::Client;
@@ -49,7 +50,7 @@ pub enum Entry {
 /// What one connection's instances have in common.
 struct Served<'a> {
     gift: &'a Gift,
-    variables: [&'a Variables; 2],
+    told: Told,
     /// One for all of them, so that many requests take no more than one.
     outlet: Outlet,
     said: Said,
@@ -73,13 +74,13 @@ impl Entry {
         &self,
         gift: &Gift,
         connection: Connection,
-        facts: &Facts,
+        facts: Arc<Facts>,
         drain: &Drain,
     ) -> Outcome {
-        let remote = env::remote(&connection.peer);
         let client = Client::of(&connection);
         let Connection {
             id,
+            peer,
             stream,
             meter,
             permits,
@@ -90,7 +91,7 @@ impl Entry {
         let enough = Notify::new();
         let served = Served {
             gift,
-            variables: [&facts.variables, &remote],
+            told: gift.told(facts, peer),
             outlet: gift.network.outlet(),
             said: gift.said(id),
             meter: &meter,
@@ -134,7 +135,7 @@ impl Served<'_> {
     fn store(&self, meter: &Arc<Meter>) -> Store<State> {
         let outlet = self.outlet.clone();
         self.gift
-            .store(self.variables, Stdio::Log, outlet, &self.said, meter)
+            .store(self.told.clone(), Stdio::Log, outlet, &self.said, meter)
     }
 
     /// Serves each request with an instance of its own. Gives the first failure.
@@ -191,7 +192,7 @@ impl Served<'_> {
             handler.call_handle(&mut store, request, out).await?;
             Ok(0)
         };
-        let ended = meter.run(call).await;
+        let ended = meter.run(pin!(call)).await;
         let overrun = store.data_mut().budget().overrun();
         let ended = outcome(ended, self.wire.hangup(), overrun);
         // Before the store is dropped, and with it what an unfinished body comes from.
@@ -253,7 +254,7 @@ impl Served<'_> {
             };
             store.run_concurrent(serve).await?
         };
-        let ended = self.meter.run(call).await;
+        let ended = self.meter.run(pin!(call)).await;
         let overrun = store.data_mut().budget().overrun();
         let ended = failed(outcome(ended, self.wire.hangup(), overrun));
         broken.store(ended.is_some(), Relaxed);

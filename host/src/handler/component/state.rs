@@ -9,14 +9,16 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::connection::Peer;
 use crate::engine::{Budget, Engine, Metered};
 use crate::meter::Meter;
 use crate::output::{Channel, Lines};
 use crate::plan::GuestLimits;
 use crate::preopen::dirs::{Dirs, Files, Opening};
-use crate::preopen::env::Variables;
+use crate::preopen::env::{Facts, Variables};
 use crate::preopen::network::{Held, Network, Networked, Outbound, Outlet};
 use crate::preopen::stderr::Log;
+use crate::preopen::told::{Asked, Told};
 use crate::preopen::wire::Connected;
 
 /// Random bytes of one call, which nothing can interrupt.
@@ -36,7 +38,7 @@ const HEADERS: usize = 64 * 1024;
 pub struct Gift {
     pub engine: Engine,
     pub trigger: Arc<str>,
-    pub args: Vec<String>,
+    pub args: Arc<[String]>,
     pub env: Variables,
     pub dirs: Dirs,
     pub network: Network,
@@ -62,6 +64,7 @@ pub enum Stdio {
 
 /// The state of one instance.
 pub struct State {
+    told: Told,
     context: WasiCtx,
     http: WasiHttpCtx,
     outbound: Outbound,
@@ -82,22 +85,27 @@ impl Gift {
         }
     }
 
+    /// What the instances of a connection are told.
+    pub fn told(&self, facts: Arc<Facts>, peer: Peer) -> Told {
+        Told {
+            facts,
+            peer,
+            args: self.args.clone(),
+        }
+    }
+
     /// A store for one instance that goes out by its `outlet`, its time on the processor counted by
     /// `meter`.
     pub fn store(
         &self,
-        variables: [&Variables; 2],
+        told: Told,
         stdio: Stdio,
         outlet: Outlet,
         said: &Said,
         meter: &Arc<Meter>,
     ) -> Store<State> {
         let mut context = WasiCtxBuilder::new();
-        for variables in variables {
-            context.envs(variables);
-        }
         context
-            .args(&self.args)
             .stderr(Log::new(said.stderr.another()))
             .max_random_size(RANDOM);
         outlet.give(&mut context);
@@ -112,6 +120,7 @@ impl Gift {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HEADERS);
         let mut store = self.engine.store(State {
+            told,
             context,
             http,
             outbound: Outbound::new(outlet),
@@ -142,6 +151,12 @@ impl WasiView for State {
 impl Opening for State {
     fn files(&mut self) -> &mut Files {
         &mut self.files
+    }
+}
+
+impl Asked for State {
+    fn told(&self) -> &Told {
+        &self.told
     }
 }
 

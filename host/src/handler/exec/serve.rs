@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -14,32 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Exec;
+use super::run::{Run, Site, Watch};
 use crate::outcome::Outcome;
-use crate::output::Channel;
 use crate::preopen::env::Variables;
-use crate::queue::{Booking, Queue, Verdict};
-
-/// What is told of the runs on a listener while they are served.
-pub trait Watch: Send + Sync + 'static {
-    /// The id of the run that is about to start.
-    fn next_id(&self) -> u64;
-    /// Its process runs.
-    fn started(&self, id: u64, pid: i32);
-    /// It has ended, `ran` after it was asked for, or could not start (`Outcome::Failed`). `verdict`
-    /// tells whether it took the connection it was started for.
-    fn ended(&self, id: u64, outcome: &Outcome, verdict: Verdict, ran: Duration);
-    /// It has failed too often; nothing is started for this long.
-    fn paused(&self, pause: Duration);
-}
-
-/// A run that is over.
-struct Run {
-    id: u64,
-    /// `None` for one that was lost.
-    booking: Option<Booking>,
-    outcome: Outcome,
-    ran: Duration,
-}
+use crate::queue::{Queue, Verdict};
 
 impl Exec {
     /// Starts the job for the connections of one listener, up to `instances` processes at once, until `close`
@@ -73,8 +51,14 @@ impl Exec {
         let address = SocketAddr::try_from(rustix::net::getsockname(listener)?).ok();
         let borrowed = listener;
         let mut arrivals = register(borrowed)?;
-        let listener = Arc::new(listener.try_clone_to_owned()?);
-        let facts = Arc::new(facts);
+        let site = Arc::new(Site {
+            exec: Arc::clone(self),
+            listener: listener.try_clone_to_owned()?,
+            facts,
+            watch: Arc::clone(&watch),
+            stop,
+            closed: watch::Sender::new(false),
+        });
         let mut runs: JoinSet<Run> = JoinSet::new();
         tokio::pin!(close);
         let mut closed = false;
@@ -89,16 +73,27 @@ impl Exec {
             let room = !closed && runs.len() < self.instances.get() as usize;
             tokio::select! {
                 biased;
-                () = &mut close, if !closed => closed = true,
+                () = &mut close, if !closed => {
+                    closed = true;
+                    site.closed.send_replace(true);
+                }
                 Some(ended) = runs.join_next() => {
                     // A run that panicked or was cancelled dropped its process, which kills it.
-                    let run = ended.unwrap_or_else(|error| Run {
+                    let mut run = ended.unwrap_or_else(|error| Run {
                         id: 0,
                         booking: None,
                         outcome: Outcome::Failed(error.to_string()),
                         ran: Duration::ZERO,
+                        next: None,
                     });
-                    self.settle(&mut queue, runs.len(), &run, &*watch);
+                    match run.next.take() {
+                        Some(next) => {
+                            let booking = queue.relay(run.outcome == Outcome::Done);
+                            watch.ended(run.id, &run.outcome, Verdict::Taken, run.ran);
+                            runs.spawn(site.clone().attend(booking, next, queue.relays()));
+                        }
+                        None => self.settle(&mut queue, runs.len(), &run, &*watch),
+                    }
                 }
                 ready = self.next(&arrivals, &mut queue), if room => {
                     if !ready? {
@@ -108,11 +103,7 @@ impl Exec {
                         // The last run may have changed that; while runs go on it is theirs.
                         rustix::io::ioctl_fionbio(borrowed, false)?;
                     }
-                    let booking = queue.booking();
-                    let (exec, listener) = (Arc::clone(self), Arc::clone(&listener));
-                    let (facts, watch) = (Arc::clone(&facts), Arc::clone(&watch));
-                    let stop = stop.clone();
-                    runs.spawn(async move { exec.one_run(booking, &listener, &facts, &*watch, stop).await });
+                    runs.spawn(site.clone().run(queue.booking(), queue.relays()));
                 }
                 else => return Ok(()),
             }
@@ -175,61 +166,6 @@ impl Exec {
     fn failures(&self) -> std::sync::MutexGuard<'_, super::Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    async fn one_run(
-        &self,
-        booking: Booking,
-        listener: &OwnedFd,
-        facts: &Variables,
-        watch: &impl Watch,
-        mut stop: watch::Receiver<Option<Outcome>>,
-    ) -> Run {
-        let id = watch.next_id();
-        let begun = Instant::now();
-        let started = async {
-            let program = self.program(facts, true).map_err(|e| e.to_string())?;
-            let (output, stdout) = self.pipe(id, Channel::Stdout)?;
-            let (errors, stderr) = self.pipe(id, Channel::Stderr)?;
-            let descriptors = [
-                self.null.as_fd(),
-                stdout.as_fd(),
-                stderr.as_fd(),
-                listener.as_fd(),
-            ];
-            let process = self.start(&program, descriptors).await?;
-            Ok::<_, String>((process, vec![output, errors]))
-        };
-        let outcome = match started.await {
-            Ok((process, outputs)) => {
-                watch.started(id, process.pid());
-                let stopped = async {
-                    match stop
-                        .wait_for(Option::is_some)
-                        .await
-                        .map(|outcome| outcome.clone())
-                    {
-                        Ok(Some(outcome)) => outcome,
-                        // Nobody is left who could stop it.
-                        _ => std::future::pending().await,
-                    }
-                };
-                let stop = async {
-                    tokio::select! {
-                        outcome = stopped => outcome,
-                        outcome = self.deadline() => outcome,
-                    }
-                };
-                self.attend(process, outputs, stop).await
-            }
-            Err(why) => Outcome::Failed(why),
-        };
-        Run {
-            id,
-            booking: Some(booking),
-            outcome,
-            ran: begun.elapsed(),
-        }
-    }
 }
 
 /// Opens a listener again that was shut down. That a socket of a port can be, with the same options; a unix
@@ -247,9 +183,10 @@ fn revive(listener: BorrowedFd<'_>, address: Option<SocketAddr>) -> io::Result<(
     rustix::net::listen(listener, i32::MAX).map_err(|_| shut())
 }
 
-fn register(listener: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+/// Has the runtime watch for what can be read.
+pub(super) fn register(descriptor: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
     #[allow(unsafe_code, reason = "tokio asks for I/O safety by promise")]
     // SAFETY: the borrow keeps the descriptor open and in place for as long as it is registered.
-    let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     registered.map_err(Into::into)
 }
