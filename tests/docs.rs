@@ -513,7 +513,14 @@ fn languages() -> Result<(), String> {
 }
 
 fn capacity() -> Result<(), String> {
-    wants("host/src/capacity.rs", "MAPPINGS: u64 = 6;")?;
+    // Beside its like and apart from it, without and with an image.
+    for (kind, mappings) in [
+        ("(true, false)", 2),
+        ("(true, true) | (false, false)", 4),
+        ("(false, true)", 6),
+    ] {
+        wants("host/src/engine/slot.rs", &format!("{kind} => {mappings},"))?;
+    }
     wants("host/src/capacity.rs", "OWN_MAPPINGS: u64 = 2_000;")?;
     wants("host/src/capacity.rs", "OWN_DESCRIPTORS: u64 = 128;")
 }

@@ -97,6 +97,55 @@ fn a_guest_that_spins_ends_as_cpu() {
 }
 
 #[test]
+fn a_guest_that_calls_deeper_than_its_stack_ends_as_trap() {
+    let deep = |stack| {
+        Host::start(&format!(
+            r#"
+            [trigger.deep]
+            listen = "127.0.0.1:0"
+            wasm = "{{guest:deep}}"
+            limits = {{ stack = "{stack}" }}
+            "#
+        ))
+    };
+    let small = deep("64KiB");
+    for _ in 0..CROWD {
+        let steps = small.connect("deep").heard();
+        assert!((10..5000).contains(&steps.len()), "{}", steps.len());
+        assert!(steps.iter().all(|step| *step == b'.'));
+    }
+    let ends = small.logged_times(CROWD, "all ends", |line| verb(line) == "end");
+    all(&ends, "trap");
+    for end in &ends {
+        assert_eq!(end["reason"], "wasm trap: call stack exhausted");
+    }
+    let large = deep("64MiB");
+    assert_eq!(
+        large.connect("deep").rest(),
+        [&[b'.'; 5000][..], b"up"].concat()
+    );
+    assert_eq!(large.outcome("deep"), "done");
+}
+
+#[test]
+fn the_largest_stack_of_a_plan_is_that_of_all_its_guests() {
+    let host = Host::start(
+        r#"
+        [trigger.small]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:deep}"
+        limits = { stack = "64KiB" }
+        [trigger.large]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:echo}"
+        limits = { stack = "8MiB" }
+        "#,
+    );
+    assert!(host.connect("small").rest().ends_with(b"up"));
+    assert_eq!(host.ask("large", b"hi"), b"hi");
+}
+
+#[test]
 fn neighbours_and_newcomers_are_served_while_a_crowd_spins() {
     let host = Host::start(
         r#"

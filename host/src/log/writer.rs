@@ -136,3 +136,118 @@ impl<'a> MakeWriter<'a> for Lines {
         self.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Page {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Says when it is first written to, and waits for leave.
+    struct Stuck {
+        page: Page,
+        begun: Sender<()>,
+        leave: Receiver<()>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // The first time it is waited for; then nobody is there any more.
+            let _ = self.begun.send(());
+            let _ = self.leave.recv();
+            self.page.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_of_many_threads_are_whole_and_all_there_when_the_writer_is_dropped() {
+        let page = Page::default();
+        let (lines, writer) = Writer::start(page.clone()).unwrap();
+        thread::scope(|scope| {
+            for thread in 0..8 {
+                let mut lines = lines.make_writer();
+                scope.spawn(move || {
+                    for number in 0..1000 {
+                        let line = format!("{thread} {number} {}\n", "x".repeat(number % 97));
+                        assert_eq!(lines.write(line.as_bytes()).unwrap(), line.len());
+                    }
+                });
+            }
+        });
+        drop(writer);
+        let text = page.text();
+        let found: BTreeSet<_> = text.lines().collect();
+        assert_eq!((text.lines().count(), found.len()), (8000, 8000));
+        for line in found {
+            let words: Vec<_> = line.split(' ').collect();
+            let number: usize = words[1].parse().unwrap();
+            assert_eq!(words[2], "x".repeat(number % 97), "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_of_one_thread_keep_their_order() {
+        let page = Page::default();
+        let (mut lines, writer) = Writer::start(page.clone()).unwrap();
+        let all: Vec<_> = (0..1000).map(|number| format!("{number}\n")).collect();
+        for line in &all {
+            lines.write_all(line.as_bytes()).unwrap();
+        }
+        drop(writer);
+        assert_eq!(page.text(), all.concat());
+    }
+
+    #[test]
+    fn a_log_that_is_stuck_delays_nobody_and_says_how_many_lines_it_has_lost() {
+        let page = Page::default();
+        let ((begun, has_begun), (go, leave)) = (channel(), channel());
+        let stuck = Stuck {
+            page: page.clone(),
+            begun,
+            leave,
+        };
+        let (mut lines, writer) = Writer::start(stuck).unwrap();
+        lines.write_all(b"first\n").unwrap();
+        has_begun.recv().unwrap();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        for _ in 0..BACKLOG / line.len() + 3 {
+            lines.write_all(&line).unwrap();
+        }
+        drop((go, has_begun));
+        drop(writer);
+        let text = page.text();
+        assert!(text.starts_with("first\nxxx"));
+        assert_eq!(text.lines().count(), 1 + BACKLOG / line.len() + 1);
+        let last = text.lines().last().unwrap();
+        assert_eq!(
+            last,
+            "3 lines of the log are lost: it is written too slowly"
+        );
+    }
+}

@@ -194,6 +194,7 @@ fn instead_for_native(path: &str) -> &'static str {
         "dirs" => "a native job sees what its user sees: use `chroot`, `chdir` and `setuid`",
         "network" => "a native job reaches what this machine reaches: use the system's firewall",
         "config" => "a native job is told by `env` and by its arguments",
+        "defer" => "with `accept = true` the host accepts and can wait for the first byte",
         "limits.memory" => r#"use `limit`, such as `limit = { as = "512MiB" }`"#,
         "limits.stack" => r#"use `limit`, such as `limit = { stack = "8MiB" }`"#,
         "limits.cpu" => "use `limit`, in seconds, such as `limit = { cpu = 10 }`",
