@@ -86,8 +86,11 @@ impl Engine {
         store.epoch_deadline_callback(|mut store| {
             let budget = store.data_mut().budget();
             if budget.meter.cpu() < budget.cpu {
-                return Ok(if budget.meter.overstays(TICK / 4) {
-                    // Whoever runs this connection may now take it to where long turns delay nobody.
+                // A tick that came while it waited is told at the beginning of its next turn: to end
+                // that would have it get nowhere.
+                let long = budget.meter.overstays(TICK / 4) && budget.meter.turn() >= TICK;
+                // Whoever runs this connection may now take it to where long turns delay nobody.
+                return Ok(if long {
                     UpdateDeadline::Yield(1)
                 } else {
                     UpdateDeadline::Continue(1)
