@@ -206,6 +206,27 @@ fn all_listeners_are_bound_or_none() {
 }
 
 #[test]
+fn a_second_host_on_the_same_port_is_refused_and_the_first_serves_on() {
+    let host = Host::start(&ECHO.replace("\"127.0.0.1:0\"", "\"127.0.0.1:0\", \"[::1]:0\""));
+    let inet = host
+        .addresses("echo")
+        .iter()
+        .filter(|address| !address.starts_with("unix:"));
+    for address in inet {
+        let dir = tempfile::tempdir().unwrap();
+        let same = ECHO.replace("127.0.0.1:0", address);
+        let (code, error) = refused(&same, dir.path());
+        assert_eq!(code, Some(111));
+        assert!(error.contains("Address already in use"), "{error}");
+        assert!(!dir.path().join("echo").exists());
+        // Every one of many: none has gone astray to somebody who is no more.
+        for _ in 0..20 {
+            assert_eq!(Client::to(address).ask(b"hi"), b"hi");
+        }
+    }
+}
+
+#[test]
 fn a_wrong_trigger_file_ends_with_100_and_a_wrong_command_line_too() {
     let dir = tempfile::tempdir().unwrap();
     let (code, error) = refused("[trigger.x]\nlissen = \"127.0.0.1:0\"\n", dir.path());

@@ -6,6 +6,7 @@ mod support;
 use std::io::Write as _;
 use std::net::Shutdown;
 
+use nix::sys::resource::{Resource, getrlimit};
 use support::{Client, Host, verb};
 
 /// How many connections of `trigger` were accepted so far. Asked after another trigger of the same
@@ -190,4 +191,47 @@ fn the_limit_of_the_host_is_over_all_triggers_and_idle_triggers_hold_no_place() 
         assert_eq!(client.rest(), b"now");
     }
     second.echo(b"second at last");
+}
+
+/// Connections of one echo, over the host and of its trigger.
+fn plan_of(connections: u64) -> String {
+    format!(
+        r#"
+        [host]
+        limits.connections = {connections}
+        [trigger.echo]
+        listen = "127.0.0.1:0"
+        wasm = "{{guest:echo}}"
+        limits.connections = {connections}
+        "#
+    )
+}
+
+/// The number that stands behind `words` in what the host says of a plan that is too big.
+fn raise(connections: u64, words: &str) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let said = support::command("run", &plan_of(connections), dir.path());
+    assert_eq!(said.code, Some(111), "{}", said.stderr);
+    assert_eq!(said.stdout, "");
+    let (_, rest) = said.stderr.split_once(words).unwrap();
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+    digits.parse().unwrap()
+}
+
+#[test]
+fn a_plan_that_is_too_big_for_the_machine_is_told_at_the_start_what_to_raise_and_how_far() {
+    let (_, descriptors) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let far = raise(descriptors, "raise it to ");
+    assert!(
+        (descriptors + 1..descriptors + 1000).contains(&far),
+        "{far}"
+    );
+    let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    let mappings: u64 = mappings.trim().parse().unwrap();
+    // Each takes six. Where files run out before mappings do, there is no such plan.
+    let many = (mappings / 5).min(descriptors - 500);
+    if many * 6 > mappings {
+        let far = raise(many, "sysctl -w vm.max_map_count=");
+        assert!((many * 6..many * 6 + 10_000).contains(&far), "{far}");
+    }
 }
