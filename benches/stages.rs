@@ -1,6 +1,7 @@
 //! The stages of a connection, each by itself and without a network: to be let in, to start an
 //! instance that ends at once, and to serve an echo whole, from the first byte to the last. By
 //! criterion: `cargo bench --bench stages`. Needs `guests/build --all`.
+#![expect(missing_docs, reason = "criterion's macro makes a public function")]
 
 use std::hint::black_box;
 use std::io::Write as _;
