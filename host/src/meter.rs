@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 /// Counters of one connection. Times are kept in nanoseconds since `since`.
 #[derive(Debug)]
@@ -120,12 +120,9 @@ impl Meter {
     /// since; what the system let others do meanwhile does not count. Once is enough.
     pub fn overstays(&self, least: Duration) -> bool {
         let turn = self.turn.load(Relaxed);
-        let used = clock_gettime(ClockId::ThreadCPUTime);
-        let used = Duration::new(
-            u64::try_from(used.tv_sec).unwrap_or_default(),
-            u32::try_from(used.tv_nsec).unwrap_or_default(),
-        );
-        let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+        // Without the clock no turn is long; every Linux has it.
+        let used = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
+        let used = u64::try_from(used.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
         let same = self.ticked.swap(turn, Relaxed) == turn;
         let since = used.saturating_sub(self.used.swap(used, Relaxed));
         let long = same && Duration::from_nanos(since) >= least;
