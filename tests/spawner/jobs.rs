@@ -241,6 +241,7 @@ pub async fn a_connection_is_stdin_stdout_and_descriptor_3(spawner: Handle) {
         connections: NonZeroU32::MIN,
         per_source: None,
         rate: None,
+        defer: false,
     });
     let exec = Exec::load(&job, "test", &spawner).unwrap();
     let (mut client, theirs) = UnixStream::pair().unwrap();
