@@ -42,6 +42,7 @@ fn stories() -> Vec<Story> {
         spawner::ids_and_groups_are_seen_by_the_job,
         spawner::signals_are_at_their_defaults_and_unblocked,
         spawner::an_exec_that_fails_says_where_and_why,
+        spawner::starts_that_fail_at_once_tell_their_own_reasons,
         spawner::a_setup_that_fails_says_where_and_why,
         spawner::a_group_that_ignores_term_outlives_its_leader_until_it_is_killed,
         spawner::what_a_leader_leaves_behind_has_its_grace,
@@ -54,6 +55,7 @@ fn stories() -> Vec<Story> {
         after::one_that_comes_after_another_is_spared_when_nothing_waits,
         after::one_that_comes_after_another_is_spared_when_that_is_signalled,
         after::one_that_comes_after_another_can_be_spared,
+        after::none_begins_after_one_that_was_spared,
         jobs::what_cannot_start_is_refused_when_it_is_loaded,
         jobs::a_connection_is_stdin_stdout_and_descriptor_3,
         jobs::a_job_that_ignores_term_is_killed_at_its_deadline,
@@ -246,6 +248,27 @@ async fn an_exec_that_fails_says_where_and_why(spawner: Handle) {
         error.to_string(),
         "exec: No such file or directory (os error 2)"
     );
+}
+
+async fn starts_that_fail_at_once_tell_their_own_reasons(spawner: Handle) {
+    let null = File::open("/dev/null").unwrap();
+    let fds = [null.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
+    let reasons = [
+        ("/no/such/program", nix::libc::ENOENT),
+        ("/dev/null", nix::libc::EACCES),
+        ("/dev/null/program", nix::libc::ENOTDIR),
+    ];
+    let mut started = Vec::new();
+    for (path, errno) in reasons.repeat(100) {
+        let start = spawn(&spawner, &program(&[path]), &Setup::default(), fds).await;
+        started.push((start.unwrap(), errno));
+    }
+    for (mut process, errno) in started {
+        let Err(SpawnError::Refused { stage, error }) = process.wait().await else {
+            panic!("it cannot be executed");
+        };
+        assert_eq!((stage, error.raw_os_error()), (Stage::Exec, Some(errno)));
+    }
 }
 
 async fn a_setup_that_fails_says_where_and_why(spawner: Handle) {

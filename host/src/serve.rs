@@ -93,9 +93,9 @@ impl Service {
     /// # Errors
     /// When the runtime cannot watch the listener.
     pub fn serve(&self, bound: Bound, drain: Drain, workers: &Workers) -> io::Result<()> {
-        let home = workers.home();
         match self {
             Self::Accept(accepting) => {
+                let home = workers.home();
                 let inside = home.enter();
                 let listener = bound.accepting()?;
                 drop(inside);
@@ -108,7 +108,8 @@ impl Service {
                 };
                 home.spawn(gate.serve());
             }
-            Self::HandOver(job) => home.spawn(hand_over(job.clone(), bound, drain)),
+            // Where the spawner is heard: no thread has to wake another for each run.
+            Self::HandOver(job) => drop(tokio::spawn(hand_over(job.clone(), bound, drain))),
         }
         Ok(())
     }

@@ -96,3 +96,20 @@ pub async fn one_that_comes_after_another_can_be_spared(spawner: Handle) {
     two.second.spare().await;
     two.is_spared().await;
 }
+
+pub async fn none_begins_after_one_that_was_spared(spawner: Handle) {
+    let two = Two::start(&spawner, 0).await;
+    let _client = two.client();
+    let null = File::options().write(true).open("/dev/null").unwrap();
+    let fds = [
+        null.as_fd(),
+        null.as_fd(),
+        null.as_fd(),
+        two.listener.as_fd(),
+    ];
+    let third = Recipe::new(&shell("true"), &Setup::default()).unwrap();
+    let third = spawner.spawn_after(&two.second, &third, b"", fds).await;
+    two.second.spare().await;
+    assert_eq!(third.unwrap().wait().await.unwrap(), Ended::Spared);
+    two.is_spared().await;
+}

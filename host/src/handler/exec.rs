@@ -201,7 +201,7 @@ impl Exec {
             return Outcome::Failed(format!("set the connection to blocking: {error}"));
         }
         let started = async {
-            let (errors, stderr) = self.pipe(id, Channel::Stderr)?;
+            let (errors, stderr) = output::pipe()?;
             let socket = connection.as_fd();
             let process = self
                 .start(facts, [socket, socket, stderr.as_fd(), socket], None)
@@ -212,15 +212,17 @@ impl Exec {
         // The job has it now; held here, the client would not see the end of its output.
         drop(connection);
         match started {
-            Ok((process, errors)) => self.attend(process, vec![errors], stop).await,
+            Ok((process, errors)) => {
+                let errors = self.output(id, Channel::Stderr, errors);
+                self.attend(process, vec![errors], stop).await
+            }
             Err(why) => Outcome::Failed(why),
         }
     }
 
-    /// A pipe whose reading end becomes log lines of the run `id`.
-    fn pipe(&self, id: u64, channel: Channel) -> Result<(Output, OwnedFd), String> {
-        let lines = Lines::new(self.name.clone(), id, channel);
-        Output::pipe(lines).map_err(|error| format!("make a pipe: {error}"))
+    /// What comes through `pipe` becomes log lines of the run `id`.
+    fn output(&self, id: u64, channel: Channel, pipe: OwnedFd) -> Output {
+        Output::new(Lines::new(self.name.clone(), id, channel), pipe)
     }
 
     /// `facts` are what differs between its processes; one that comes after another is only made ready.

@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use nix::libc;
-use rustix::process;
+use rustix::io::Errno;
+use rustix::process::{Pid, getpid};
 use rustix::thread::Gid;
 
 use super::child;
@@ -44,9 +45,10 @@ struct Cradle {
     pid: PidVariable,
     groups: Option<Vec<Gid>>,
     descriptors: [RawFd; DESCRIPTORS],
-    /// What becomes readable when another has ended, if this comes after it.
-    after: Option<RawFd>,
+    /// What becomes readable when another has ended, if this comes after it, and the fate of that.
+    after: Option<(RawFd, Fate)>,
     fate: Fate,
+    spawner: Option<Pid>,
 }
 
 /// The cradles: those in use, and as many empty ones as were once in use together.
@@ -59,7 +61,7 @@ pub(super) struct Cradles {
 impl Cradles {
     /// Starts one process; `descriptors` become its 0, 1, 2 and 3, and it gets `variables` beside those of its
     /// program. Returns its id, which is to be also that of its session and its process group, while it is on its
-    /// way to its program, or waits for the end of the process of `after`.
+    /// way to its program, or waits for the end of the process of `after`, which has that fate.
     ///
     /// The caller must have one thread, all signals blocked, every disposition at its default, and
     /// nothing open at 0 to 3 that is among `descriptors`.
@@ -68,7 +70,7 @@ impl Cradles {
         (program, setup): (Program, Setup),
         variables: &[u8],
         descriptors: &Descriptors,
-        after: Option<BorrowedFd<'_>>,
+        after: Option<(BorrowedFd<'_>, &Fate)>,
     ) -> Result<(i32, Fate), (Stage, i32)> {
         let mut numbers = [-1; DESCRIPTORS];
         // The kernel drops what does not fit in this process's descriptor table.
@@ -82,7 +84,8 @@ impl Cradles {
         let place = Rc::get_mut(&mut cradle).ok_or((Stage::Clone, libc::EBUSY))?;
         place.lay_out(program, setup, variables);
         place.descriptors = numbers;
-        place.after = after.map(|process| process.as_raw_fd());
+        place.after = after.map(|(process, fate)| (process.as_raw_fd(), fate.clone()));
+        place.spawner = Some(getpid());
         place.fate = Fate::new(after.map_or(Turn::Come, |_| Turn::Awaited));
         let born = bear(&cradle).map_err(|errno| (Stage::Clone, errno));
         let fate = cradle.fate.clone();
@@ -136,7 +139,7 @@ impl Cradle {
     }
 
     fn write_pid(&self) {
-        let mut pid = process::getpid().as_raw_nonzero().get().unsigned_abs();
+        let mut pid = getpid().as_raw_nonzero().get().unsigned_abs();
         let mut digits = [0_u8; 10];
         let mut first = digits.len();
         while pid > 0 && first > 0 {
@@ -161,8 +164,8 @@ fn bear(cradle: &Rc<Cradle>) -> Result<i32, i32> {
     )]
     // SAFETY: what the child borrows stays in place and unchanged until the kernel has written 0 to
     // `occupied`, which is when the child has left this memory. It runs on a stack of its own, far larger than
-    // what it calls takes, and aligned; it allocates nothing and takes no signal. The thread-local
-    // storage that it shares with this thread holds nothing that it uses but `errno`.
+    // what it calls takes, and aligned; it allocates nothing, takes no signal, and uses nothing of the
+    // thread-local storage that it shares with this thread, `errno` included.
     let pid = unsafe {
         let top = cradle.stack.as_ptr().cast_mut().add(STACK);
         let top = top.sub(top.addr() % 16).cast();
@@ -185,23 +188,25 @@ extern "C" fn born(cradle: *mut c_void) -> c_int {
     // SAFETY: `bear` passes a cradle that lives and is not changed as long as this child uses it.
     let cradle = unsafe { &*cradle.cast::<Cradle>() };
     cradle.write_pid();
-    let prepared = child::settle(cradle.descriptors, cradle.after)
-        .and_then(|()| match cradle.after {
-            Some(_) => child::await_turn(&cradle.fate),
-            None => Ok(Turn::Come),
-        })
-        .and_then(|turn| match turn {
-            Turn::Come => child::prepare(&cradle.setup, cradle.groups.as_deref()).map(Some),
-            _ => Ok(None),
-        });
-    let (stage, error) = match prepared {
-        Ok(None) => return 0,
-        Ok(Some(())) => (
-            Stage::Exec,
-            child::exec(&cradle.path, &cradle.argv, &cradle.env),
-        ),
-        Err(failure) => failure,
-    };
-    cradle.fate.fail(stage, error);
-    127
+    match live(cradle) {
+        Ok(()) => 0,
+        Err((stage, error)) => {
+            cradle.fate.fail(stage, error);
+            127
+        }
+    }
+}
+
+/// Returns only when the child was spared, or has failed.
+fn live(cradle: &Cradle) -> Result<(), (Stage, Errno)> {
+    let after = cradle.after.as_ref();
+    child::settle(cradle.descriptors, after.map(|(process, _)| *process))?;
+    if let Some((_, before)) = after
+        && child::await_turn(&cradle.fate, before)? != Turn::Come
+    {
+        return Ok(());
+    }
+    child::prepare(&cradle.setup, cradle.groups.as_deref(), cradle.spawner)?;
+    let error = child::exec(&cradle.path, &cradle.argv, &cradle.env);
+    Err((Stage::Exec, error))
 }

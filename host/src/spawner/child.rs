@@ -1,7 +1,6 @@
 //! What a process does between clone and exec. It runs in the spawner's memory, beside the spawner and others
 //! like it, so it allocates nothing, takes no lock and makes system calls only; everything it needs is laid
-//! out before. Those whose error is told do not pass through libc, whose `errno` all of them would share; only exec
-//! has to, and there two that fail in the same instant may tell each other's reason.
+//! out before. None passes through libc, whose `errno` all of them and the spawner would share.
 
 use std::ffi::{CStr, c_char};
 use std::mem::ManuallyDrop;
@@ -11,8 +10,9 @@ use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::{DupFlags, Errno};
-use rustix::process::{self, Rlimit};
+use rustix::process::{self, Pid, Rlimit};
 use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
+use syscalls::{Sysno, syscall};
 
 use super::fate::{Fate, Turn};
 use super::message::{DESCRIPTORS, Stage};
@@ -31,9 +31,12 @@ pub(super) fn settle(
     install(descriptors, after)
 }
 
-/// Upstart's order; the system calls are made directly, because libc's setuid and its kin would
-/// look for the threads of the process whose memory this is.
-pub(super) fn prepare(setup: &Setup, groups: Option<&[Gid]>) -> Result<(), (Stage, Errno)> {
+/// Upstart's order. libc's setuid and its kin would also look for the threads of the process whose memory this is.
+pub(super) fn prepare(
+    setup: &Setup,
+    groups: Option<&[Gid]>,
+    spawner: Option<Pid>,
+) -> Result<(), (Stage, Errno)> {
     let at = |stage| move |error| (stage, error);
     for limit in &setup.limits {
         let (_, resource) = RESOURCES
@@ -63,6 +66,10 @@ pub(super) fn prepare(setup: &Setup, groups: Option<&[Gid]>) -> Result<(), (Stag
     // After the ids, whose change clears it: a job does not outlive a spawner that was killed.
     process::set_parent_process_death_signal(Some(process::Signal::KILL))
         .map_err(at(Stage::Session))?;
+    if process::getppid() != spawner {
+        // It died before that was set.
+        return Err((Stage::Session, Errno::SRCH));
+    }
     unblock();
     Ok(())
 }
@@ -81,9 +88,7 @@ fn install(descriptors: [RawFd; DESCRIPTORS], after: Option<RawFd>) -> Result<()
     #[allow(unsafe_code, reason = "no descriptor of the host may cross exec")]
     // SAFETY: nothing in the child's table, which is its own, owns what is closed. A kernel that lacks the call
     // (before 5.9) leaves it to close-on-exec.
-    unsafe {
-        libc::syscall(libc::SYS_close_range, rest, libc::c_uint::MAX, 0);
-    }
+    let _ = unsafe { syscall!(Sysno::close_range, rest, u32::MAX, 0) };
     Ok(())
 }
 
@@ -101,9 +106,9 @@ fn duplicate(descriptor: RawFd, target: RawFd, flags: DupFlags) -> Result<(), (S
     rustix::io::dup3(descriptor, &mut target, flags).map_err(|error| (Stage::Descriptors, error))
 }
 
-/// Waits for the end of the process that this one comes after. It keeps the spawner's ids until then, so that nobody
-/// but root can hold it up or look into the memory it shares.
-pub(super) fn await_turn(fate: &Fate) -> Result<Turn, (Stage, Errno)> {
+/// Waits for the end of the process that this one comes after, whose fate is `before`. It keeps the spawner's ids until
+/// then, so that nobody but root can hold it up or look into the memory it shares.
+pub(super) fn await_turn(fate: &Fate, before: &Fate) -> Result<Turn, (Stage, Errno)> {
     let at = |error| (Stage::Turn, error);
     process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(at)?;
     #[allow(unsafe_code, reason = "descriptors cross exec here")]
@@ -114,42 +119,44 @@ pub(super) fn await_turn(fate: &Fate) -> Result<Turn, (Stage, Errno)> {
             return Err(at(error));
         }
     }
-    Ok(fate.decide(waits(listener)))
+    let turn = fate.decide(before.turn() == Turn::Come && waits(listener));
+    if turn == Turn::Come {
+        // Here, and by nobody else: this process may change it as soon as it runs.
+        block(listener).map_err(at)?;
+    }
+    Ok(turn)
 }
 
-/// Whether a connection waits at a listener that nobody has shut down. If so, it is blocking afterwards, as jobs
-/// expect it: the last one may have changed that.
+/// Makes the listener of one that is about to begin blocking, as jobs expect it: the last one may have changed that.
+pub(super) fn block(listener: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::io::ioctl_fionbio(listener, false)
+}
+
+/// Whether a connection waits at a listener that nobody has shut down.
 pub(super) fn waits(listener: BorrowedFd<'_>) -> bool {
     let wanted = PollFlags::IN | PollFlags::RDHUP;
     let mut watched = [PollFd::from_borrowed_fd(listener, wanted)];
-    poll(&mut watched, Some(&Timespec::default())).is_ok()
-        && watched[0].revents() == PollFlags::IN
-        && rustix::io::ioctl_fionbio(listener, false).is_ok()
+    poll(&mut watched, Some(&Timespec::default())).is_ok() && watched[0].revents() == PollFlags::IN
 }
 
-/// Unblocks all signals. By system call, for the signals that libc hides.
+/// Unblocks all signals, those that libc hides, too.
 fn unblock() {
-    let none = 0_u64;
+    let (none, old, size) = (0_u64, 0_usize, size_of::<u64>());
     #[allow(unsafe_code, reason = "the mask of signals crosses exec here")]
-    // SAFETY: the kernel reads 8 bytes of `none` and writes nothing. It cannot fail with these arguments.
-    unsafe {
-        let nothing = std::ptr::null_mut::<u64>();
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const none,
-            nothing,
-            8_usize,
-        );
-    }
+    // SAFETY: the kernel reads `none` and writes nothing. It cannot fail with these arguments.
+    let _ = unsafe {
+        let set = &raw const none;
+        syscall!(Sysno::rt_sigprocmask, libc::SIG_SETMASK, set, old, size)
+    };
 }
 
 /// Returns only when it fails.
 pub(super) fn exec(path: &CStr, argv: &[*const c_char], env: &[*const c_char]) -> Errno {
     #[allow(unsafe_code, reason = "descriptors cross exec here")]
     // SAFETY: both arrays end with a null pointer and point to strings that end with a 0.
-    unsafe {
-        libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr());
-    }
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOEXEC)
+    let failed = unsafe { syscall!(Sysno::execve, path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    failed.map_or_else(
+        |errno| Errno::from_raw_os_error(errno.into_raw()),
+        |_| Errno::NOEXEC,
+    )
 }

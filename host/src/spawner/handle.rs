@@ -84,20 +84,8 @@ struct Waiting {
 struct Claim {
     /// For the day the spawner is not there to end it.
     pid: Option<i32>,
-    /// For its turn.
-    waits: bool,
     start: Option<oneshot::Sender<i32>>,
     end: oneshot::Sender<End>,
-}
-
-impl Claim {
-    fn tell_start(&mut self) {
-        if let (false, Some(pid)) = (self.waits, self.pid)
-            && let Some(start) = self.start.take()
-        {
-            let _ = start.send(pid);
-        }
-    }
 }
 
 impl Handle {
@@ -177,7 +165,6 @@ impl Handle {
         let (ended, end) = oneshot::channel();
         let claim = Claim {
             pid: None,
-            waits: after.is_some(),
             start: Some(begun),
             end: ended,
         };
@@ -313,17 +300,10 @@ impl Shared {
         while let Ok((report, rest)) = postcard::take_from_bytes(packet) {
             packet = rest;
             let (ticket, end) = match report {
-                Report::Born { ticket, pid } => {
+                Report::Started { ticket, pid } => {
                     if let Some(claim) = waiting.claims.get_mut(&ticket) {
                         claim.pid = Some(pid);
-                        claim.tell_start();
-                    }
-                    continue;
-                }
-                Report::Started { ticket } => {
-                    if let Some(claim) = waiting.claims.get_mut(&ticket) {
-                        claim.waits = false;
-                        claim.tell_start();
+                        let _ = claim.start.take().map(|start| start.send(pid));
                     }
                     continue;
                 }

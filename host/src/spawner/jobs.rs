@@ -67,14 +67,14 @@ impl Jobs {
         self.tickets.insert(ticket, pid);
     }
 
-    /// What tells of the end of a job that another may come after: one that runs, and that nobody ends.
-    pub fn watch(&self, ticket: u64) -> Option<OwnedFd> {
+    /// What tells of the end of a job that another may come after, and its fate: one that runs, and that nobody ends.
+    pub fn watch(&self, ticket: u64) -> Option<(OwnedFd, Fate)> {
         let pid = self.tickets.get(&ticket)?;
-        self.jobs
-            .get(pid)
-            .filter(|job| job.ending.is_none() && job.next.is_none())?;
-        let pid = rustix::process::Pid::from_raw(*pid)?;
-        rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+        let job = self.jobs.get(pid)?;
+        let open = job.ending.is_none() && job.next.is_none();
+        let pid = rustix::process::Pid::from_raw(*pid).filter(|_| open)?;
+        let process = rustix::process::pidfd_open(pid, PidfdFlags::empty());
+        Some((process.ok()?, job.fate.clone()))
     }
 
     /// Whether a job ended well just now, so that a job that comes after it can begin.
@@ -109,7 +109,10 @@ impl Jobs {
             return;
         };
         match job.fate.decide(well && child::waits(listener.as_fd())) {
-            Turn::Come => report(Report::Started { ticket: job.ticket }),
+            Turn::Come => report(Report::Started {
+                ticket: job.ticket,
+                pid,
+            }),
             // It may still wait for the other's end.
             Turn::Awaited | Turn::Spared => drop(kill(Pid::from_raw(pid), Signal::SIGKILL)),
         }
@@ -218,12 +221,17 @@ impl Jobs {
         };
         let Job { ticket, next, .. } = job;
         self.tickets.remove(&ticket);
+        let turn = job.fate.turn();
+        if job.listener.is_some() && turn == Turn::Come {
+            // Both have ended, and of the one before it is yet to be heard.
+            report(Report::Started { ticket, pid });
+        }
         let status = match status.and_then(WaitStatus::exit_status) {
             Some(status) => Ended::Exited(status),
             // 0: taken from under us, which nobody does.
             None => Ended::Signalled(status.and_then(WaitStatus::terminating_signal).unwrap_or(0)),
         };
-        report(match (job.fate.failure(), job.fate.turn()) {
+        report(match (job.fate.failure(), turn) {
             (Some((stage, errno)), _) => Report::Failed {
                 ticket,
                 stage,
@@ -238,7 +246,7 @@ impl Jobs {
                 ended: Ended::Spared,
             },
         });
-        let well = status == Ended::Exited(0);
+        let well = turn == Turn::Come && status == Ended::Exited(0);
         match next {
             Some(next) => self.decide(next, well, report),
             None if well => {

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::sys::signalfd::SignalFd;
@@ -26,10 +26,10 @@ const BACKLOG: usize = 1024;
 /// Requests that are taken before ended children are looked at again.
 const REQUESTS: usize = 32;
 
-struct Keeper {
+struct Keeper<'a> {
     socket: OwnedFd,
     children: SignalFd,
-    cradles: Cradles,
+    cradles: &'a mut Cradles,
     jobs: Jobs,
     reports: VecDeque<Report>,
     /// For one request, kept because it is large.
@@ -39,12 +39,14 @@ struct Keeper {
 /// The life of the spawner. It ends with its host, and takes along all that still runs.
 pub(super) fn main(socket: OwnedFd) -> ! {
     // Whatever happens, this must not return into the host's main, of which it is a copy.
+    // Not dropped before the last child has ended: some use it.
+    let mut cradles = Cradles::default();
     let lived = catch_unwind(AssertUnwindSafe(|| {
         let (socket, children) = settle(socket)?;
         Keeper {
             socket,
             children,
-            cradles: Cradles::default(),
+            cradles: &mut cradles,
             jobs: Jobs::default(),
             reports: VecDeque::new(),
             packet: vec![0; MAX_PACKET],
@@ -55,7 +57,12 @@ pub(super) fn main(socket: OwnedFd) -> ! {
     std::process::exit(i32::from(!matches!(lived, Ok(Ok(())))))
 }
 
-impl Keeper {
+/// Whether a process may begin now at a listener on which none runs.
+fn begins(listener: BorrowedFd<'_>) -> bool {
+    child::waits(listener) && child::block(listener).is_ok()
+}
+
+impl Keeper<'_> {
     fn serve(mut self) -> Result<(), Errno> {
         loop {
             let (socket, children) = self.wait()?;
@@ -118,29 +125,29 @@ impl Keeper {
                 let late = after.filter(|_| before.is_none());
                 let listener = descriptors.last().map(AsFd::as_fd);
                 if let Some(after) = late
-                    && !(self.jobs.ended_well(after) && listener.is_some_and(child::waits))
+                    && !(self.jobs.ended_well(after) && listener.is_some_and(begins))
                 {
                     let ended = Ended::Spared;
                     return reports.push_back(Report::Ended { ticket, ended });
                 }
-                let before = before.as_ref().map(AsFd::as_fd);
+                let before = before.as_ref();
+                let before = before.map(|(process, fate)| (process.as_fd(), fate));
                 let born = self.cradles.start(recipe, variables, &descriptors, before);
-                reports.push_back(match born {
+                match born {
                     Ok((pid, fate)) => {
                         self.jobs.add(ticket, pid, fate);
-                        if let (Some(after), Some(_)) = (after, before) {
-                            self.jobs.link(after, pid, descriptors.into_iter().last());
+                        match (after, before) {
+                            (Some(after), Some(_)) => {
+                                self.jobs.link(after, pid, descriptors.into_iter().last());
+                            }
+                            _ => reports.push_back(Report::Started { ticket, pid }),
                         }
-                        Report::Born { ticket, pid }
                     }
-                    Err((stage, errno)) => Report::Failed {
+                    Err((stage, errno)) => reports.push_back(Report::Failed {
                         ticket,
                         stage,
                         errno,
-                    },
-                });
-                if late.is_some() {
-                    reports.push_back(Report::Started { ticket });
+                    }),
                 }
             }
             Ok((Request::Signal { ticket, signal }, _)) => {

@@ -29,18 +29,14 @@ pub(super) enum Request {
     Signal { ticket: u64, signal: i32 },
 }
 
-/// From the spawner, as many a packet as there are. Each `Spawn` is answered by `Failed` or by `Born`, and that
-/// at last by `Failed` or by `Ended`.
+/// From the spawner, as many a packet as there are. Each `Spawn` is answered by `Started`, unless it was spared or
+/// could not be made, and at last by `Failed` or by `Ended`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// There is a process, which is on its way to its program, or waits for its turn.
-    Born {
-        ticket: u64,
-        pid: i32,
-    },
-    /// The turn of one that came after another has come.
+    /// There is a process, which is on its way to its program. Nobody is told of one that waits for its turn.
     Started {
         ticket: u64,
+        pid: i32,
     },
     /// It did not get there.
     Failed {

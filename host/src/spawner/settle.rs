@@ -59,7 +59,7 @@ fn default_signals() {
 }
 
 /// Moves the socket to descriptor 3 and closes all above: those of the host, or inherited by it, are
-/// not the spawner's to hold. So whatever it receives is above 3, as `child::start` needs it.
+/// not the spawner's to hold. So whatever it receives is above 3, as `Cradles::start` needs it.
 fn only_this(socket: OwnedFd) -> Result<OwnedFd, Errno> {
     let socket = socket.into_raw_fd();
     #[allow(

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Exec;
-use super::output::Output;
+use super::output::pipe;
 use crate::outcome::Outcome;
 use crate::output::Channel;
 use crate::preopen::env::Variables;
@@ -42,16 +42,16 @@ pub(super) struct Run {
 
 /// A process for a run, with what it says. It goes on, or waits for its turn.
 pub(super) struct Ready {
-    pub id: u64,
-    pub process: Process,
-    pub outputs: Vec<Output>,
+    process: Process,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
 }
 
 /// A run that goes on, and those that come after it.
 pub(super) struct Begun {
-    pub at: Instant,
-    pub run: Ready,
-    pub then: VecDeque<Ready>,
+    at: Instant,
+    run: Ready,
+    then: VecDeque<Ready>,
 }
 
 /// What all runs on one listener have in common.
@@ -68,14 +68,13 @@ impl<W: Watch> Site<W> {
     /// Starts a process and sees it to its end.
     pub async fn run(self: Arc<Self>, booking: Booking, relays: usize) -> Run {
         let at = Instant::now();
-        let id = self.watch.next_id();
-        match self.start(id, None).await {
+        match self.start(None).await {
             Ok(run) => {
                 let then = VecDeque::new();
                 self.attend(booking, Begun { at, run, then }, relays).await
             }
             Err(why) => Run {
-                id,
+                id: self.watch.next_id(),
                 booking: Some(booking),
                 outcome: Outcome::Failed(why),
                 ran: at.elapsed(),
@@ -89,35 +88,43 @@ impl<W: Watch> Site<W> {
     pub async fn attend(self: Arc<Self>, booking: Booking, run: Begun, relays: usize) -> Run {
         let Begun { at, run, mut then } = run;
         let Ready {
-            id,
             mut process,
-            outputs,
+            stdout,
+            stderr,
         } = run;
+        let id = self.watch.next_id();
         while then.len() < relays && !*self.closed.borrow() {
             let before = then.back().map_or(&process, |last| &last.process);
             // What is wrong is told when it is tried again.
-            match self.start(self.watch.next_id(), Some(before)).await {
+            match self.start(Some(before)).await {
                 Ok(ready) => then.push_back(ready),
                 Err(_) => break,
             }
         }
         let spared = async {
             let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
-            for ready in &then {
-                ready.process.spare().await;
-            }
+            spare(&then).await;
             std::future::pending().await
         };
         let attended = async {
             if let Some(pid) = process.pid().await {
                 self.watch.started(id, pid);
             }
+            let output = |channel, pipe| self.exec.output(id, channel, pipe);
+            let outputs = vec![
+                output(Channel::Stdout, stdout),
+                output(Channel::Stderr, stderr),
+            ];
             self.exec.attend(process, outputs, self.stopped()).await
         };
         let outcome = tokio::select! {
             outcome = attended => outcome,
             outcome = spared => outcome,
         };
+        if outcome != Outcome::Done {
+            // What is wrong with one is likely to be wrong with the next.
+            spare(&then).await;
+        }
         let next = match then.pop_front() {
             Some(mut run) => run.process.started().await.then_some(run),
             None => None,
@@ -135,20 +142,19 @@ impl<W: Watch> Site<W> {
         }
     }
 
-    async fn start(&self, id: u64, before: Option<&Process>) -> Result<Ready, String> {
-        let (output, stdout) = self.exec.pipe(id, Channel::Stdout)?;
-        let (errors, stderr) = self.exec.pipe(id, Channel::Stderr)?;
+    async fn start(&self, before: Option<&Process>) -> Result<Ready, String> {
+        let ((stdout, output), (stderr, errors)) = (pipe()?, pipe()?);
         let descriptors = [
             self.exec.null.as_fd(),
-            stdout.as_fd(),
-            stderr.as_fd(),
+            output.as_fd(),
+            errors.as_fd(),
             self.listener.as_fd(),
         ];
         let process = self.exec.start(&self.facts, descriptors, before).await?;
         Ok(Ready {
-            id,
             process,
-            outputs: vec![output, errors],
+            stdout,
+            stderr,
         })
     }
 
@@ -170,5 +176,12 @@ impl<W: Watch> Site<W> {
             outcome = stopped => outcome,
             outcome = self.exec.deadline() => outcome,
         }
+    }
+}
+
+/// Gives up those whose turn has not come.
+async fn spare(then: &VecDeque<Ready>) {
+    for ready in then {
+        ready.process.spare().await;
     }
 }

@@ -89,7 +89,7 @@ impl Exec {
                     match run.next.take() {
                         Some(next) => {
                             let booking = queue.relay(run.outcome == Outcome::Done);
-                            watch.ended(run.id, &run.outcome, Verdict::Taken, run.ran);
+                            self.note(&run, Verdict::Taken, &*watch);
                             runs.spawn(site.clone().attend(booking, next, queue.relays()));
                         }
                         None => self.settle(&mut queue, runs.len(), &run, &*watch),
@@ -149,7 +149,11 @@ impl Exec {
         if let Some(booking) = run.booking {
             queue.over(booking);
         }
-        let verdict = queue.settle(others);
+        self.note(run, queue.settle(others), watch);
+    }
+
+    /// Tells of a run, and pauses the job when it was one failure too many.
+    fn note(&self, run: &Run, verdict: Verdict, watch: &impl Watch) {
         watch.ended(run.id, &run.outcome, verdict, run.ran);
         let failed = match (&run.outcome, verdict) {
             (Outcome::Failed(_), _) | (_, Verdict::Left { closed: 0 }) => true,
