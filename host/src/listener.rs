@@ -130,7 +130,7 @@ impl Listener {
     pub async fn maybe_waiting(&self) {
         if self.socket.readable().await.is_err() {
             // The runtime shuts down; nothing is waited for any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

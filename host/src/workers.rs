@@ -48,15 +48,20 @@ struct Load {
     began: Instant,
     /// Nanoseconds from then to when it last woke up; `ASLEEP` while it has nothing to do.
     woke: AtomicU64,
+    /// And to when it last asked another to help.
+    asked: AtomicU64,
 }
 
 const ASLEEP: u64 = u64::MAX;
 
-/// How long a worker may be at work without a pause before others are asked to help.
-const LONG: Duration = Duration::from_micros(500);
+/// How long a worker is at work without a pause before others are asked to help, and how often they
+/// are asked then: connections that last are soon shared out, and ones that do not stay together.
+const LONG: Duration = Duration::from_millis(10);
+const AGAIN: Duration = Duration::from_millis(1);
 
-/// How many more connections than twice another's a worker may have, whatever they do.
-const MANY: usize = 8;
+/// How many more connections than twice another's a worker may have, whatever they do. One that cannot
+/// keep up has more and more.
+const MANY: usize = 64;
 
 /// The threads themselves.
 #[derive(Debug)]
@@ -174,7 +179,7 @@ impl Home {
         // Another one each time: in the long run all are looked at.
         let other = (self.at + 1 + seated % (workers.len() - 1).max(1)) % workers.len();
         let there = &workers[other].load;
-        let helps = there.sleeps() && here.is_busy();
+        let helps = there.sleeps() && here.needs_help();
         let at = if helps || seated > 2 * there.seated.load(Relaxed) + MANY {
             other
         } else {
@@ -198,6 +203,7 @@ impl Load {
             seated: AtomicUsize::new(0),
             began: Instant::now(),
             woke: AtomicU64::new(ASLEEP),
+            asked: AtomicU64::new(0),
         }
     }
 
@@ -217,10 +223,15 @@ impl Load {
         self.woke.load(Relaxed) == ASLEEP
     }
 
-    /// Whether it has been at work for long without a pause.
-    fn is_busy(&self) -> bool {
-        let woke = self.woke.load(Relaxed);
-        u128::from(self.now().saturating_sub(woke)) > LONG.as_nanos()
+    /// Whether it has been at work for long without a pause, and has not asked for help just now.
+    fn needs_help(&self) -> bool {
+        let now = self.now();
+        let since = |then: &AtomicU64| Duration::from_nanos(now.saturating_sub(then.load(Relaxed)));
+        let needs = since(&self.woke) > LONG && since(&self.asked) > AGAIN;
+        if needs {
+            self.asked.store(now, Relaxed);
+        }
+        needs
     }
 }
 
@@ -286,7 +297,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     /// The name of the thread that `work` ends on, when it is run from a worker.
     fn name() -> String {
@@ -345,7 +356,7 @@ mod tests {
         let (workers, threads) = Workers::start().unwrap();
         let home = workers.home();
         let (release, held) = mpsc::channel::<()>();
-        let (told, hold) = mpsc::channel();
+        let (told, begun) = mpsc::channel();
         let (all, first) = (workers.clone(), home.clone());
         home.spawn(async move {
             let work = async move {
@@ -361,7 +372,7 @@ mod tests {
         let newcomer = newcomer.recv_timeout(PATIENCE).unwrap();
         assert!(newcomer.starts_with("worker-"), "{newcomer}");
         release.send(()).unwrap();
-        assert_eq!(hold.recv_timeout(PATIENCE).unwrap(), "long");
+        assert_eq!(begun.recv_timeout(PATIENCE).unwrap(), "long");
         threads.stop(PATIENCE);
     }
 
@@ -431,7 +442,7 @@ mod tests {
         workers.home().spawn(async move {
             let _held = held;
             begun.send(()).unwrap();
-            std::future::pending().await
+            std::future::pending().await;
         });
         has_begun.recv_timeout(PATIENCE).unwrap();
         threads.stop(PATIENCE);

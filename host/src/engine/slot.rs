@@ -14,6 +14,10 @@ const PAGE: u64 = 64 << 10;
 const COPIED: usize = 4 << 10;
 
 /// What one instance gets.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "what any guest of a plan needs, each by itself"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// Bytes of linear memory.

@@ -237,8 +237,8 @@ impl Exec {
         let started = match before {
             None => spawner.spawn(recipe, &variables, descriptors).await,
             Some(before) => {
-                let spawned = spawner.spawn_after(before, recipe, &variables, descriptors);
-                spawned.await
+                let process = spawner.spawn_after(before, recipe, &variables, descriptors);
+                process.await
             }
         };
         started.map_err(|error| self.refusal(&error))

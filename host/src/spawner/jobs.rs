@@ -42,7 +42,7 @@ enum Ending {
 #[derive(Default)]
 pub(super) struct Jobs {
     /// By the id of the leader, which is also the group's.
-    jobs: HashMap<i32, Job>,
+    leaders: HashMap<i32, Job>,
     tickets: HashMap<u64, i32>,
     /// How many of them are being ended.
     ending: usize,
@@ -63,14 +63,14 @@ impl Jobs {
             listener: None,
             next: None,
         };
-        self.jobs.insert(pid, job);
+        self.leaders.insert(pid, job);
         self.tickets.insert(ticket, pid);
     }
 
     /// What tells of the end of a job that another may come after, and its fate: one that runs, and that nobody ends.
     pub fn watch(&self, ticket: u64) -> Option<(OwnedFd, Fate)> {
         let pid = self.tickets.get(&ticket)?;
-        let job = self.jobs.get(pid)?;
+        let job = self.leaders.get(pid)?;
         let open = job.ending.is_none() && job.next.is_none();
         let pid = rustix::process::Pid::from_raw(*pid).filter(|_| open)?;
         let process = rustix::process::pidfd_open(pid, PidfdFlags::empty());
@@ -84,11 +84,11 @@ impl Jobs {
 
     /// Has the job `pid` come after `ticket`, if a connection waits at `listener` then.
     pub fn link(&mut self, ticket: u64, pid: i32, listener: Option<OwnedFd>) {
-        if let Some(job) = self.jobs.get_mut(&pid) {
+        if let Some(job) = self.leaders.get_mut(&pid) {
             job.listener = listener;
         }
         let before = self.tickets.get(&ticket);
-        if let Some(job) = before.and_then(|before| self.jobs.get_mut(before)) {
+        if let Some(job) = before.and_then(|before| self.leaders.get_mut(before)) {
             job.next = Some(pid);
         }
     }
@@ -102,7 +102,7 @@ impl Jobs {
 
     /// The job before `pid` has ended, `well` or not.
     fn decide(&mut self, pid: i32, well: bool, report: &mut impl FnMut(Report)) {
-        let Some(job) = self.jobs.get_mut(&pid) else {
+        let Some(job) = self.leaders.get_mut(&pid) else {
             return;
         };
         let Some(listener) = job.listener.take() else {
@@ -127,7 +127,7 @@ impl Jobs {
             libc::SIGKILL => Ending::AtOnce,
             _ => Ending::Gently,
         };
-        if let Some(job) = self.jobs.get_mut(&pid) {
+        if let Some(job) = self.leaders.get_mut(&pid) {
             self.ending += usize::from(job.ending.replace(ending).is_none());
             if let Some(next) = job.next.take() {
                 self.decide(next, false, report);
@@ -151,7 +151,7 @@ impl Jobs {
         while self.ending == 0 {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
-                    self.over(pid.as_raw_nonzero().get(), Some(status), report)
+                    self.over(pid.as_raw_nonzero().get(), Some(status), report);
                 }
                 Err(Errno::INTR) => {}
                 Ok(None) | Err(_) => return,
@@ -195,7 +195,7 @@ impl Jobs {
 
     /// A child has ended and is a zombie. The leader of a group in its grace is kept.
     fn note(&mut self, pid: i32, report: &mut impl FnMut(Report)) {
-        let ending = self.jobs.get(&pid).and_then(|job| job.ending);
+        let ending = self.leaders.get(&pid).and_then(|job| job.ending);
         if ending == Some(Ending::Gently) {
             self.kept.insert(pid);
         } else {
@@ -205,7 +205,11 @@ impl Jobs {
 
     /// Reaps a zombie. A job that was being ended takes along what is left of its group.
     fn take(&mut self, pid: i32, report: &mut impl FnMut(Report)) {
-        if self.jobs.get(&pid).is_some_and(|job| job.ending.is_some()) {
+        if self
+            .leaders
+            .get(&pid)
+            .is_some_and(|job| job.ending.is_some())
+        {
             let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
             self.ending -= 1;
         }
@@ -216,7 +220,7 @@ impl Jobs {
 
     /// A child is reaped; when it led a job, that is reported.
     fn over(&mut self, pid: i32, status: Option<WaitStatus>, report: &mut impl FnMut(Report)) {
-        let Some(job) = self.jobs.remove(&pid) else {
+        let Some(job) = self.leaders.remove(&pid) else {
             return;
         };
         let Job { ticket, next, .. } = job;

@@ -138,7 +138,8 @@ impl Keeper<'_> {
                         self.jobs.add(ticket, pid, fate);
                         match (after, before) {
                             (Some(after), Some(_)) => {
-                                self.jobs.link(after, pid, descriptors.into_iter().last());
+                                self.jobs
+                                    .link(after, pid, descriptors.into_iter().next_back());
                             }
                             _ => reports.push_back(Report::Started { ticket, pid }),
                         }

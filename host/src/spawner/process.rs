@@ -76,13 +76,12 @@ impl Process {
     /// # Errors
     /// When a step of its setup or the exec failed, or when the spawner is gone.
     pub async fn wait(&mut self) -> Result<Ended, SpawnError> {
-        let end = match self.known {
-            Some(end) => end,
-            None => {
-                let end = (&mut self.end).await;
-                self.state = State::Over;
-                *self.known.insert(end.map_err(|_| SpawnError::Gone)?)
-            }
+        let end = if let Some(end) = self.known {
+            end
+        } else {
+            let end = (&mut self.end).await;
+            self.state = State::Over;
+            *self.known.insert(end.map_err(|_| SpawnError::Gone)?)
         };
         end.map_err(|(stage, errno)| SpawnError::Refused {
             stage,
