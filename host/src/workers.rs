@@ -442,7 +442,7 @@ mod tests {
         workers.home().spawn(async move {
             let _held = held;
             begun.send(()).unwrap();
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         });
         has_begun.recv_timeout(PATIENCE).unwrap();
         threads.stop(PATIENCE);
