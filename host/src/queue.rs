@@ -123,7 +123,7 @@ impl Queue {
         self.booking()
     }
 
-    /// When to call [`Self::give_back`], if a connection waits whose run is over while others go on.
+    /// When to call [`Self::give_back`], if a connection waits whose run may be over while others go on.
     pub fn retry_at(&self) -> Option<Instant> {
         self.account.retry_at()
     }

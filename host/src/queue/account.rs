@@ -50,7 +50,7 @@ impl Snapshot {
 pub enum Verdict {
     /// They were accepted by a job.
     Taken,
-    /// Others run, and a connection waits whose run is over: it gets another before long.
+    /// Others run, and a connection waits whose run may be over: it gets another before long.
     Waiting,
     /// No job wanted them; the host has accepted and closed this many.
     Left {
@@ -64,23 +64,18 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Booking(u64);
 
-#[derive(Debug)]
-struct Owed {
-    booking: Booking,
-    /// Since when its run is over.
-    over: Option<Instant>,
-}
-
 /// What is owed to the head of one queue.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     /// Several runs at once: then the length alone would have a second run started for a connection
     /// that the first is yet to accept.
     shared: bool,
-    /// The connections at the head that have had a run started for them, in the order of the runs. What
-    /// is taken is put down to the oldest, since nobody can tell who took it.
-    owed: VecDeque<Owed>,
+    /// The connections at the head that have had a run started for them: each with the time since when a
+    /// run is over that may have been its own, as nobody can tell who took what.
+    owed: VecDeque<Option<Instant>>,
     bookings: u64,
+    /// The first booking since nothing was owed: the runs before it are owed for no more.
+    first: u64,
     last: Snapshot,
     /// The last run took what it was started for: then identities are not asked for before the next,
     /// and a run that takes nothing after all costs its connection a second run, not its life.
@@ -162,10 +157,19 @@ impl Account {
 
     fn owe(&mut self) {
         self.bookings += 1;
-        self.owed.push_back(Owed {
-            booking: self.booking(),
-            over: None,
-        });
+        if self.owed.is_empty() {
+            self.first = self.bookings;
+        }
+        self.owed.push_back(None);
+    }
+
+    /// So many are taken: by the runs that go on, as far as can be. If it was one that is over, a
+    /// connection is tried again that has a run; the other way round it would wait for ever.
+    fn strike(&mut self, taken: usize) {
+        for _ in 0..taken {
+            let running = self.owed.iter().position(Option::is_none);
+            self.owed.remove(running.unwrap_or(0));
+        }
     }
 
     /// The queue is another: whatever was owed is gone, taken or not.
@@ -195,24 +199,23 @@ impl Account {
         Booking(self.bookings)
     }
 
-    /// The run of this booking is over.
+    /// The run of this booking is over. Even if as many were taken as runs are over, another may have taken its own.
     pub fn over(&mut self, booking: Booking, now: Instant) {
-        let owed = self.owed.iter_mut().find(|owed| owed.booking == booking);
-        if let Some(owed) = owed {
-            owed.over.get_or_insert(now);
+        let running = self.owed.iter_mut().find(|over| over.is_none());
+        if let Some(over) = running.filter(|_| booking.0 >= self.first) {
+            *over = Some(now);
         }
     }
 
     /// When the first connection whose run is over may be tried again.
     pub fn retry_at(&self) -> Option<Instant> {
-        let over = self.owed.iter().filter_map(|owed| owed.over).min()?;
-        Some(over + RETRY)
+        Some(*self.owed.iter().flatten().min()? + RETRY)
     }
 
     /// Gives back the bookings whose time to be tried again has come.
     pub fn give_back(&mut self, now: Instant) {
         self.owed
-            .retain(|owed| owed.over.is_none_or(|over| now < over + RETRY));
+            .retain(|over| over.is_none_or(|over| now < over + RETRY));
     }
 
     /// Whether the length alone leaves it open what was taken.
@@ -227,7 +230,7 @@ impl Account {
             match self.taken(&now) {
                 Some((least @ 1.., _)) => {
                     self.seen();
-                    self.owed.drain(..least.min(self.owed.len()));
+                    self.strike(least.min(self.owed.len()));
                     self.unknown = 0;
                 }
                 // Surely nothing.
@@ -259,20 +262,20 @@ impl Account {
         }
         // Of more than is there, nothing can be owed to.
         let most = now.length.unwrap_or(1);
-        self.owed.drain(..self.owed.len().saturating_sub(most));
+        self.strike(self.owed.len().saturating_sub(most));
         self.last = now;
     }
 
     /// What became of them while `others` go on.
     pub fn verdict(&mut self, others: usize, now: Instant) -> Verdict {
         // No more can wait for a run than there are runs, whatever has become of the one that is over.
-        let running = self.owed.iter().filter(|owed| owed.over.is_none()).count();
+        let running = self.owed.iter().filter(|over| over.is_none()).count();
         let lost = running.saturating_sub(others);
-        let running = self.owed.iter_mut().filter(|owed| owed.over.is_none());
-        for owed in running.take(lost) {
-            owed.over = Some(now);
+        let running = self.owed.iter_mut().filter(|over| over.is_none());
+        for over in running.take(lost) {
+            *over = Some(now);
         }
-        if self.owed.iter().all(|owed| owed.over.is_none()) {
+        if self.owed.iter().all(Option::is_none) {
             Verdict::Taken
         } else {
             Verdict::Waiting
@@ -394,6 +397,40 @@ mod tests {
         assert!(!account.book(seen(1, &[2])), "not at once");
         account.give_back(account.retry_at().unwrap());
         assert!(account.book(seen(1, &[2])));
+    }
+
+    #[test]
+    fn a_run_that_ends_after_another_took_its_connection_frees_that_of_the_other() {
+        let begin = Instant::now();
+        for looks in [[true, false], [false, true]] {
+            let mut account = Account::new(true);
+            assert!(account.book(seen(1, &[1])));
+            let first = account.booking();
+            assert!(account.book(seen(2, &[1, 2])));
+            // The second run takes the connection of the first, which ends; either is seen before the other.
+            for taken in looks {
+                if taken {
+                    account.observe(seen(1, &[2]));
+                } else {
+                    account.over(first, begin);
+                }
+            }
+            assert_eq!(account.verdict(1, begin), Verdict::Waiting);
+            assert!(!account.book(seen(1, &[2])), "not at once");
+            account.give_back(account.retry_at().unwrap());
+            assert!(account.book(seen(1, &[2])));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_run_that_is_owed_for_no_more_frees_nothing() {
+        let mut account = Account::new(true);
+        assert!(account.book(seen(1, &[1])));
+        let first = account.booking();
+        assert!(account.book(seen(1, &[2])));
+        account.over(first, Instant::now());
+        assert_eq!(account.verdict(1, Instant::now()), Verdict::Taken);
+        assert_eq!(account.retry_at(), None);
     }
 
     #[test]
