@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use portcullis::wasm::Wasm;
 use support::{Client, Host, guest, verb};
 
-/// What the default of vm.max_map_count carries at two mappings each, and more than at four.
+/// What the default of `vm.max_map_count` carries at two mappings each, and more than at four.
 const MANY: u64 = 19_000;
 
 /// Descriptors that a process needs beside those of its connections.
@@ -20,7 +20,7 @@ const OWN: u64 = 500;
 
 /// Clients of one address before the next is taken: an address has some twenty-eight thousand ports,
 /// and those of closed connections are not free at once.
-const EACH: usize = 10_000;
+const EACH: u64 = 10_000;
 
 /// A trigger whose guest has all the memory that it may have from its beginning.
 fn packed(name: &str, wasm: &str, more: &str) -> String {
@@ -53,7 +53,7 @@ fn nineteen_thousand_connections_are_held_at_two_mappings_each_and_all_echo() {
     let host = Host::start(&format!("[host]\nlimits.connections = {count}\n{triggers}"));
     let (_, port) = host.addresses("echo")[0].rsplit_once(':').unwrap();
     let at_first = mappings(&host);
-    let mut clients: Vec<_> = (0..count as usize)
+    let mut clients: Vec<_> = (0..count)
         .map(|number| {
             let mut client = Client::to(&format!("127.0.0.{}:{port}", 2 + number / EACH));
             client.echo(b"ping");

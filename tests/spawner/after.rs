@@ -47,7 +47,7 @@ impl Two {
     }
 
     /// The second must never have begun.
-    async fn is_spared(mut self) {
+    async fn ends_spared(mut self) {
         assert!(!self.second.started().await);
         assert_eq!(self.second.wait().await.unwrap(), Ended::Spared);
         let mut said = String::new();
@@ -80,21 +80,21 @@ pub async fn one_that_comes_after_another_is_spared_when_nothing_waits(spawner: 
         &mut two.stdin,
         two.listener.as_fd().try_clone_to_owned().unwrap(),
     ));
-    two.is_spared().await;
+    two.ends_spared().await;
 }
 
 pub async fn one_that_comes_after_another_is_spared_when_that_is_signalled(spawner: Handle) {
     let two = Two::start(&spawner, 0).await;
     let _client = two.client();
     two.first.signal(Signal::SIGTERM as i32).await.unwrap();
-    two.is_spared().await;
+    two.ends_spared().await;
 }
 
 pub async fn one_that_comes_after_another_can_be_spared(spawner: Handle) {
     let two = Two::start(&spawner, 0).await;
     let _client = two.client();
     two.second.spare().await;
-    two.is_spared().await;
+    two.ends_spared().await;
 }
 
 pub async fn none_begins_after_one_that_was_spared(spawner: Handle) {
@@ -111,5 +111,5 @@ pub async fn none_begins_after_one_that_was_spared(spawner: Handle) {
     let third = spawner.spawn_after(&two.second, &third, b"", fds).await;
     two.second.spare().await;
     assert_eq!(third.unwrap().wait().await.unwrap(), Ended::Spared);
-    two.is_spared().await;
+    two.ends_spared().await;
 }
