@@ -13,7 +13,7 @@ use std::time::Instant;
 use support::{Client, Host, PATIENCE, noise, verb};
 
 /// More than a worker keeps while another has none.
-const CONNECTIONS: usize = 128;
+const CONNECTIONS: usize = 400;
 
 /// Ticks on the processor, a hundredth of a second each, that each worker is to have had.
 const SHARE: u64 = 5;

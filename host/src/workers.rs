@@ -61,7 +61,7 @@ const AGAIN: Duration = Duration::from_millis(1);
 
 /// How many more connections than twice another's a worker may have, whatever they do. One that cannot
 /// keep up has more and more.
-const MANY: usize = 64;
+const MANY: usize = 256;
 
 /// The threads themselves.
 #[derive(Debug)]
@@ -406,8 +406,8 @@ mod tests {
                 .map(|worker| worker.load.seated.load(Relaxed))
                 .collect()
         };
-        let seats: Vec<_> = (0..100).map(|_| home.seat()).collect();
-        assert_eq!(seated().iter().sum::<usize>(), 100);
+        let seats: Vec<_> = (0..1000).map(|_| home.seat()).collect();
+        assert_eq!(seated().iter().sum::<usize>(), 1000);
         if seated().len() > 1 {
             let (least, most) = (seated().into_iter().min(), seated().into_iter().max());
             assert!(
