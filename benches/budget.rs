@@ -1,20 +1,24 @@
-//! How many instructions the host takes for one connection, outside the kernel, and whether that is
+//! How many instructions a handler takes for one connection, outside the kernel, and whether that is
 //! still what `benches/budget.toml` allows. Counted by valgrind's callgrind: unlike time, a count does
 //! not depend on what else the machine does. Prints one table, and fails when a count is more than 5 %
 //! off. `cargo bench --bench budget`, or with `-- --accept` to write down the counts as the new budget.
 //! Needs valgrind and `guests/build --all`.
 
+#[path = "support/echo.rs"]
+mod echo;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::{env, fs};
 
-use anyhow::{Context as _, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context as _, ensure};
+use portcullis::connection::Local;
+use portcullis::outcome::Outcome;
+use portcullis::shutdown::Shutdown as Stop;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Builder;
 
 /// How far a count may be off, as a share of its budget: more up, or more down, is to be noticed.
 const TOLERANCE: f64 = 0.05;
@@ -31,6 +35,13 @@ const GUESTS: [&str; 4] = ["c-echo", "echo", "echo-stdio", "echo-typed.component
 struct Budget(BTreeMap<String, u64>);
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().collect();
+    if let [_, mode, guest, count, ..] = &arguments[..]
+        && mode == "--serve"
+    {
+        serve(guest, count.parse().expect("a count"));
+        return ExitCode::SUCCESS;
+    }
     match measure(env::args().any(|argument| argument == "--accept")) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -51,8 +62,7 @@ fn measure(accept: bool) -> anyhow::Result<bool> {
     println!("| guest | instructions for each connection | budget | |");
     println!("|---|---|---|---|");
     for guest in GUESTS {
-        let wasm = root.join(format!("guests/target/wasm/{guest}.wasm"));
-        let (few, many) = (run(&wasm, FEW)?, run(&wasm, MANY)?);
+        let (few, many) = (run(guest, FEW)?, run(guest, MANY)?);
         let each = many.saturating_sub(few) / (MANY - FEW);
         let (budget, off) = match allowed.0.get(guest) {
             Some(budget) => {
@@ -81,67 +91,39 @@ fn measure(accept: bool) -> anyhow::Result<bool> {
     Ok(within)
 }
 
-/// Instructions of a host that serves so many connections, from its start to its end.
-fn run(wasm: &Path, connections: u64) -> anyhow::Result<u64> {
+/// Instructions of a process that serves so many connections, from its start to its end.
+fn run(guest: &str, connections: u64) -> anyhow::Result<u64> {
     let dir = tempfile::tempdir()?;
-    let triggers = format!(
-        "[host]\ncache = \"cache\"\nlimits.connections = 16\n\
-         [trigger.echo]\nlisten = \"127.0.0.1:0\"\nwasm = '{}'\n",
-        wasm.display()
-    );
-    fs::write(dir.path().join("triggers.toml"), triggers)?;
-    // Compiled by itself, at full speed, and in neither count.
-    let compiled = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .args(["compile", "triggers.toml"])
-        .current_dir(dir.path())
-        .output()?;
-    ensure!(
-        compiled.status.success(),
-        "cannot compile {}: {}",
-        wasm.display(),
-        String::from_utf8_lossy(&compiled.stderr)
-    );
-    let mut host = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=out.%p"])
-        .arg(env!("CARGO_BIN_EXE_portcullis"))
-        .args(["run", "triggers.toml"])
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(fs::File::create(dir.path().join("log"))?)
-        .spawn()
+    let out = dir.path().join("out");
+    let counted = Command::new("valgrind")
+        .args(["--quiet", "--tool=callgrind"])
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(env::current_exe()?)
+        .args(["--serve", guest, &connections.to_string()])
+        .output()
         .context("cannot start valgrind (Debian: apt install valgrind)")?;
-    let served = serve(&mut host, connections);
-    // The host drains and ends, and callgrind writes what it has counted.
-    let id = Pid::from_raw(i32::try_from(host.id())?);
-    kill(id, Signal::SIGTERM)?;
-    let status = host.wait()?;
-    let log = fs::read_to_string(dir.path().join("log"))?;
-    served.with_context(|| log.clone())?;
-    ensure!(status.success(), "the host ended with {status}: {log}");
-    let out = fs::read_to_string(dir.path().join(format!("out.{id}")))?;
+    ensure!(
+        counted.status.success(),
+        "cannot serve {guest}: {}",
+        String::from_utf8_lossy(&counted.stderr)
+    );
+    let out = fs::read_to_string(out)?;
     let total = out.lines().find_map(|line| line.strip_prefix("totals: "));
     let total = total.context("callgrind has counted nothing")?;
     total.trim().parse().context("callgrind counts otherwise")
 }
 
-/// Waits until the host listens, and has it echo.
-fn serve(host: &mut Child, connections: u64) -> anyhow::Result<()> {
-    let stdout = host.stdout.take().context("the host has no output")?;
-    let mut ready = String::new();
-    BufReader::new(stdout).read_line(&mut ready)?;
-    let Some(address) = ready.trim().rsplit(' ').next().filter(|a| !a.is_empty()) else {
-        bail!("the host does not listen");
-    };
-    let message = [b'x'; 64];
+/// Serves so many connections, one after the other and each by a pair of sockets: what a network has to
+/// do with it would depend on the moment.
+fn serve(guest: &str, connections: u64) {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    let stop = Stop::new();
+    let handler = echo::handler(guest);
+    let facts = Arc::new(handler.facts(&Local::Unnamed));
     for _ in 0..connections {
-        let mut client = TcpStream::connect(address)?;
-        client.write_all(&message)?;
-        let mut answer = [0; 64];
-        client.read_exact(&mut answer)?;
-        ensure!(answer == message, "the answer is another");
-        client.shutdown(std::net::Shutdown::Write)?;
-        // Closed: the connection's work is done, so that each is counted as if it were alone.
-        ensure!(client.read(&mut answer)? == 0, "the answer goes on");
+        let (_client, connection) = echo::connection();
+        let run = handler.run(connection, facts.clone(), stop.drain());
+        assert_eq!(runtime.block_on(run), Outcome::Done);
     }
-    Ok(())
 }
