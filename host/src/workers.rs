@@ -2,20 +2,24 @@
 //! waits for and what wakes it stay on one processor. And some for guests that compute for long, whose
 //! turns would delay everybody else's.
 
+mod load;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::task::Poll;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 use tokio::sync::watch;
+
+use load::Load;
 
 /// What can be taken from one thread to another between two of its turns.
 pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -38,26 +42,6 @@ struct Worker {
     runtime: Handle,
     load: Arc<Load>,
 }
-
-/// How much a worker has to do.
-#[derive(Debug)]
-struct Load {
-    /// Connections that are served there.
-    seated: AtomicUsize,
-    /// When it was started.
-    began: Instant,
-    /// Nanoseconds from then to when it last woke up; `ASLEEP` while it has nothing to do.
-    woke: AtomicU64,
-    /// And to when it last asked another to help.
-    asked: AtomicU64,
-}
-
-const ASLEEP: u64 = u64::MAX;
-
-/// How long a worker is at work without a pause before others are asked to help, and how often they
-/// are asked then: connections that last are soon shared out, and ones that do not stay together.
-const LONG: Duration = Duration::from_millis(10);
-const AGAIN: Duration = Duration::from_millis(1);
 
 /// How many more connections than twice another's a worker may have, whatever they do. One that cannot
 /// keep up has more and more.
@@ -194,44 +178,6 @@ impl Home {
 
     fn worker(&self) -> &Worker {
         &self.workers.0.workers[self.at]
-    }
-}
-
-impl Load {
-    fn new() -> Self {
-        Self {
-            seated: AtomicUsize::new(0),
-            began: Instant::now(),
-            woke: AtomicU64::new(ASLEEP),
-            asked: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(ASLEEP - 1)
-    }
-
-    fn sleep(&self) {
-        self.woke.store(ASLEEP, Relaxed);
-    }
-
-    fn wake(&self) {
-        self.woke.store(self.now(), Relaxed);
-    }
-
-    fn sleeps(&self) -> bool {
-        self.woke.load(Relaxed) == ASLEEP
-    }
-
-    /// Whether it has been at work for long without a pause, and has not asked for help just now.
-    fn needs_help(&self) -> bool {
-        let now = self.now();
-        let since = |then: &AtomicU64| Duration::from_nanos(now.saturating_sub(then.load(Relaxed)));
-        let needs = since(&self.woke) > LONG && since(&self.asked) > AGAIN;
-        if needs {
-            self.asked.store(now, Relaxed);
-        }
-        needs
     }
 }
 

@@ -162,10 +162,9 @@ fn bear(cradle: &Rc<Cradle>) -> Result<i32, i32> {
         unsafe_code,
         reason = "there is no safe way to make a process that shares memory until exec"
     )]
-    // SAFETY: what the child borrows stays in place and unchanged until the kernel has written 0 to
-    // `occupied`, which is when the child has left this memory. It runs on a stack of its own, far larger than
-    // what it calls takes, and aligned; it allocates nothing, takes no signal, and uses nothing of the
-    // thread-local storage that it shares with this thread, `errno` included.
+    // What the child runs on is a stack of its own, far larger than what it calls takes, and aligned.
+    // SAFETY: what it borrows stays in place and unchanged until the kernel has written 0 to `occupied`, when it
+    // has left this memory; until then it allocates nothing, takes no signal, and touches no thread-local storage.
     let pid = unsafe {
         let top = cradle.stack.as_ptr().cast_mut().add(STACK);
         let top = top.sub(top.addr() % 16).cast();
