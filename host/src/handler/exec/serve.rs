@@ -65,10 +65,7 @@ impl Exec {
         loop {
             if !closed && queue.is_shut() {
                 revive(borrowed, address)?;
-                queue.forget();
-                // What tokio knows of the old one is that it is closed, for ever.
-                drop(arrivals);
-                arrivals = register(borrowed)?;
+                arrivals = renew(borrowed, &mut queue, arrivals)?;
             }
             let room = !closed && runs.len() < self.instances.get() as usize;
             tokio::select! {
@@ -92,7 +89,20 @@ impl Exec {
                             self.note(&run, Verdict::Taken, &*watch);
                             runs.spawn(site.clone().attend(booking, next, queue.relays()));
                         }
-                        None => self.settle(&mut queue, runs.len(), &run, &*watch),
+                        None => {
+                            if let Some(booking) = run.booking {
+                                queue.over(booking);
+                            }
+                            let verdict = queue.settle(runs.len());
+                            // Open again when the end is told: whoever hears of it may connect.
+                            let shut = !closed && queue.is_shut();
+                            let opened = shut.then(|| revive(borrowed, address));
+                            self.note(&run, verdict, &*watch);
+                            if let Some(opened) = opened {
+                                opened?;
+                                arrivals = renew(borrowed, &mut queue, arrivals)?;
+                            }
+                        }
                     }
                 }
                 ready = self.next(&arrivals, &mut queue), if room => {
@@ -145,13 +155,6 @@ impl Exec {
         }
     }
 
-    fn settle(&self, queue: &mut Queue, others: usize, run: &Run, watch: &impl Watch) {
-        if let Some(booking) = run.booking {
-            queue.over(booking);
-        }
-        self.note(run, queue.settle(others), watch);
-    }
-
     /// Tells of a run, and pauses the job when it was one failure too many.
     fn note(&self, run: &Run, verdict: Verdict, watch: &impl Watch) {
         watch.ended(run.id, &run.outcome, verdict, run.ran);
@@ -185,6 +188,18 @@ fn revive(listener: BorrowedFd<'_>, address: Option<SocketAddr>) -> io::Result<(
     }
     // The length of the backlog is capped by the system, as for a listener without one.
     rustix::net::listen(listener, i32::MAX).map_err(|_| shut())
+}
+
+/// Begins anew with a listener that was opened again.
+fn renew<'a>(
+    listener: BorrowedFd<'a>,
+    queue: &mut Queue,
+    old: AsyncFd<BorrowedFd<'a>>,
+) -> io::Result<AsyncFd<BorrowedFd<'a>>> {
+    queue.forget();
+    // What tokio knows of the old one is that it is closed, for ever.
+    drop(old);
+    register(listener)
 }
 
 /// Has the runtime watch for what can be read.
