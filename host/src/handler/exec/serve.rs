@@ -83,25 +83,22 @@ impl Exec {
                         ran: Duration::ZERO,
                         next: None,
                     });
-                    match run.next.take() {
-                        Some(next) => {
-                            let booking = queue.relay(run.outcome == Outcome::Done);
-                            self.note(&run, Verdict::Taken, &*watch);
-                            runs.spawn(site.clone().attend(booking, next, queue.relays()));
+                    if let Some(next) = run.next.take() {
+                        let booking = queue.relay(run.outcome == Outcome::Done);
+                        self.note(&run, Verdict::Taken, &*watch);
+                        runs.spawn(site.clone().attend(booking, next, queue.relays()));
+                    } else {
+                        if let Some(booking) = run.booking {
+                            queue.over(booking);
                         }
-                        None => {
-                            if let Some(booking) = run.booking {
-                                queue.over(booking);
-                            }
-                            let verdict = queue.settle(runs.len());
-                            // Open again when the end is told: whoever hears of it may connect.
-                            let shut = !closed && queue.is_shut();
-                            let opened = shut.then(|| revive(borrowed, address));
-                            self.note(&run, verdict, &*watch);
-                            if let Some(opened) = opened {
-                                opened?;
-                                arrivals = renew(borrowed, &mut queue, arrivals)?;
-                            }
+                        let verdict = queue.settle(runs.len());
+                        // Open again when the end is told: whoever hears of it may connect.
+                        let shut = !closed && queue.is_shut();
+                        let opened = shut.then(|| revive(borrowed, address));
+                        self.note(&run, verdict, &*watch);
+                        if let Some(opened) = opened {
+                            opened?;
+                            arrivals = renew(borrowed, &mut queue, arrivals)?;
                         }
                     }
                 }
