@@ -209,8 +209,7 @@ fn a_plan_of_twenty_guests_with_two_of_15_mb_compiles_nothing_when_the_cache_is_
     let mut host = host;
     host.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(host.wait().success());
-    let dir = std::mem::replace(&mut host.dir, tempfile::tempdir().unwrap());
-    fs::remove_file(dir.path().join("notify")).unwrap();
+    let dir = host.dir.clone();
     drop(host);
 
     let host = Host::start_in(dir, &triggers, |_| {});

@@ -86,6 +86,7 @@ const COMMANDS: &[(&str, How)] = &[
     ),
     ("portcullis check demo.toml", How::Run),
     ("portcullis compile echo.toml", How::Run),
+    ("portcullis reload echo.toml", How::Run),
     (
         "portcullis compile guests/target/wasm/hello.wasm guests/target/wasm/echo-stdio.component.wasm",
         How::Run,
@@ -889,6 +890,7 @@ impl Session {
             .env("ZIG_GLOBAL_CACHE_DIR", &zig)
             .env("ZIG_LOCAL_CACHE_DIR", &zig)
             .env("CACHE_DIRECTORY", self.root.path().join("cache"))
+            .env("RUNTIME_DIRECTORY", self.root.path())
             .env_remove("NOTIFY_SOCKET")
             .env_remove("RUST_BACKTRACE");
         for key in [

@@ -2,48 +2,14 @@
 
 mod support;
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::{Host, PATIENCE, verb};
+use support::{Host, PATIENCE, Usage, verb};
 
 const MANY: usize = 10_000;
-
-/// What the system says that the host uses.
-#[derive(Clone, Copy, Debug)]
-struct Usage {
-    descriptors: usize,
-    threads: usize,
-    maps: usize,
-    /// KiB of memory that is there.
-    resident: usize,
-}
-
-impl Usage {
-    fn of(host: &Host) -> Self {
-        let proc = format!("/proc/{}", host.pid());
-        let status = fs::read_to_string(format!("{proc}/status")).unwrap();
-        let number = |key: &str| {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix(key))
-                .unwrap();
-            line.split_whitespace().next().unwrap().parse().unwrap()
-        };
-        Self {
-            descriptors: fs::read_dir(format!("{proc}/fd")).unwrap().count(),
-            threads: number("Threads:"),
-            maps: fs::read_to_string(format!("{proc}/maps"))
-                .unwrap()
-                .lines()
-                .count(),
-            resident: number("VmRSS:"),
-        }
-    }
-}
 
 /// Opens `count` connections one after the other, has each of them echo, then each of them again
 /// when all are open; gives what the host uses then, and waits until all have ended.

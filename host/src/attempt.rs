@@ -15,7 +15,7 @@ use crate::handler::Handler;
 use crate::limits::Permits;
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::plan::{Access, CacheFolder, Dir, GuestJob, GuestLimits, Network};
+use crate::plan::{Access, Dir, GuestJob, GuestLimits, Location, Network};
 use crate::shutdown::Shutdown;
 use crate::wasm::Wasm;
 
@@ -65,7 +65,7 @@ impl Attempt {
         let wasm = Wasm::read(&guest).with_context(|| format!("cannot load {path}"))?;
         let slot = Slot::of_one(&wasm, LIMITS.memory);
         let engine = Engine::new(&Pool::of_one(slot))?;
-        let compiler = Compiler::new(engine, Cache::find(&CacheFolder::Usual), progress);
+        let compiler = Compiler::new(engine, Cache::find(&Location::Usual), progress);
         let job = GuestJob {
             path: guest,
             args,

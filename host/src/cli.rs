@@ -29,7 +29,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve a trigger file, or every *.toml in a folder, until SIGTERM or SIGINT
-    Run(TriggerFile),
+    Run(Run),
+    /// Have the host that runs a trigger file read it again, and say what came of it
+    Reload(TriggerFile),
     /// Say what a trigger file means, what would serve and what it may touch, and stop there
     Check(TriggerFile),
     /// Run a guest once, with this terminal as its connection
@@ -40,6 +42,16 @@ pub enum Command {
     Compile(Compile),
     /// Begin a guest: write a project that one command builds, with its trigger
     New(New),
+}
+
+/// What to serve.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// A trigger file, or a folder of them
+    pub path: PathBuf,
+    /// Take the place of the host that runs it now, if one does, without refusing a connection
+    #[arg(long)]
+    pub upgrade: bool,
 }
 
 /// Where the triggers are.

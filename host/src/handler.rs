@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tracing::{info, warn};
 
 use crate::connection::{Connection, Local};
 use crate::engine::Compiler;
@@ -52,12 +53,19 @@ pub enum Serving {
     HandOver(Exec),
 }
 
-impl Serving {
-    /// Whether it takes processes.
-    pub fn is_native(&self) -> bool {
-        matches!(self, Self::Accept(Handler::Exec(_), _) | Self::HandOver(_))
+impl Loaded {
+    /// Tells the log that it is ready.
+    pub fn tell(&self, trigger: &str) {
+        let handler = self.serving.describe();
+        if let Some(reason) = &self.fallback {
+            warn!(%trigger, handler, reason, "start");
+        } else {
+            info!(%trigger, handler, "start");
+        }
     }
+}
 
+impl Serving {
     /// What it is, in a few words.
     pub fn describe(&self) -> &'static str {
         match self {

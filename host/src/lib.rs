@@ -7,19 +7,23 @@
 //! uses only those below it in this list.
 
 pub mod cli;
+pub mod host;
 pub mod check;
 pub mod precompile;
 pub mod attempt;
 pub mod inspect;
 pub mod scaffold;
 pub mod serve;
+pub mod reload;
 pub mod log;
 pub mod capacity;
 pub mod handler;
+pub mod control;
 pub mod shutdown;
 pub mod preopen;
 pub mod engine;
 pub mod spawner;
+pub mod packet;
 pub mod queue;
 pub mod output;
 pub mod listener;

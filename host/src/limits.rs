@@ -2,6 +2,8 @@
 //! value that is held and dropped, never a counter kept by hand, so a handler that dies in whatever
 //! way gives its place back.
 
+mod ceiling;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -11,23 +13,24 @@ use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::plan::{Admission, Rate};
+use ceiling::Ceiling;
 
 /// The places of the whole host.
 #[derive(Clone, Debug)]
 pub struct HostLimit {
-    connections: Arc<Semaphore>,
+    connections: Arc<Ceiling>,
     /// Descriptors for the files that guests open.
-    files: Arc<Semaphore>,
+    files: Arc<Ceiling>,
 }
 
 /// The places of one trigger.
 #[derive(Debug)]
 pub struct Limits {
     host: HostLimit,
-    trigger: Arc<Semaphore>,
+    trigger: Ceiling,
     /// Descriptors that each handler may open.
     files: u32,
     rate: Option<DefaultDirectRateLimiter>,
@@ -53,9 +56,20 @@ impl HostLimit {
     /// Places for `connections`, and for as many `files` that their guests open.
     pub fn new(connections: NonZeroU32, files: u32) -> Self {
         Self {
-            connections: Arc::new(Semaphore::new(connections.get() as usize)),
-            files: Arc::new(Semaphore::new(files as usize)),
+            connections: Arc::new(Ceiling::new(connections.get())),
+            files: Arc::new(Ceiling::new(files)),
         }
+    }
+
+    /// There are so many from now on. What is held stays held.
+    pub fn resize(&self, connections: NonZeroU32, files: u32) {
+        self.connections.resize(connections.get());
+        self.files.resize(files);
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> u32 {
+        self.connections.held()
     }
 }
 
@@ -65,7 +79,7 @@ impl Limits {
         Self {
             host,
             files,
-            trigger: Arc::new(Semaphore::new(admission.connections.get() as usize)),
+            trigger: Ceiling::new(admission.connections.get()),
             rate: admission.rate.map(|rate| RateLimiter::direct(quota(rate))),
             per_source: admission
                 .per_source
@@ -83,9 +97,9 @@ impl Limits {
                 tokio::time::sleep(early.wait_time_from(DefaultClock::default().now())).await;
             }
         }
-        let trigger = permit(&self.trigger, 1).await;
-        let files = permit(&self.host.files, self.files).await;
-        let host = permit(&self.host.connections, 1).await;
+        let trigger = self.trigger.take(1).await;
+        let files = self.host.files.take(self.files).await;
+        let host = self.host.connections.take(1).await;
         Places {
             _trigger: trigger,
             _files: files,
@@ -98,12 +112,10 @@ impl Limits {
         if self.rate.is_some() {
             return None;
         }
-        let take =
-            |places: &Arc<Semaphore>, count| places.clone().try_acquire_many_owned(count).ok();
         Some(Places {
-            _trigger: take(&self.trigger, 1)?,
-            _files: take(&self.host.files, self.files)?,
-            _host: take(&self.host.connections, 1)?,
+            _trigger: self.trigger.take_at_once(1)?,
+            _files: self.host.files.take_at_once(self.files)?,
+            _host: self.host.connections.take_at_once(1)?,
         })
     }
 
@@ -204,11 +216,6 @@ impl Drop for SourcePermit {
     }
 }
 
-async fn permit(places: &Arc<Semaphore>, count: u32) -> OwnedSemaphorePermit {
-    let permit = places.clone().acquire_many_owned(count).await;
-    permit.expect("these semaphores are never closed")
-}
-
 fn quota(rate: Rate) -> Quota {
     let each = rate.per / rate.count.get();
     Quota::with_period(each.max(Duration::from_nanos(1)))
@@ -240,9 +247,9 @@ mod tests {
         let limits = limits(None);
         let first = limits.place().await;
         let second = limits.place().await;
-        assert_eq!(limits.host.connections.available_permits(), 0);
+        assert_eq!(limits.host.open(), 2);
         drop((first, second));
-        assert_eq!(limits.host.connections.available_permits(), 2);
+        assert_eq!(limits.host.open(), 0);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ mod path;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketAddrAny, SocketFlags};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::connection::{Local, Peer, Stream};
 use crate::plan::{Address, SocketOptions};
 pub use inherited::Inherited;
+use inherited::MARK;
 use path::OwnedPath;
 
 /// How long accepting pauses when the system has no descriptor or memory for one more connection.
@@ -32,7 +33,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Bound {
     /// Where it is bound.
     pub local: Arc<Local>,
-    socket: OwnedFd,
+    /// Shared with a job that accepts for itself, and with whoever takes the place of this host.
+    socket: Arc<OwnedFd>,
     path: Option<OwnedPath>,
 }
 
@@ -41,8 +43,8 @@ pub struct Bound {
 pub struct Listener {
     /// Where it is bound.
     pub local: Arc<Local>,
-    socket: AsyncFd<OwnedFd>,
-    _path: Option<OwnedPath>,
+    socket: AsyncFd<Arc<OwnedFd>>,
+    path: Option<OwnedPath>,
 }
 
 /// What came of trying to accept.
@@ -57,15 +59,23 @@ pub enum Accepted {
 }
 
 impl Bound {
-    /// Binds `address` and listens there. What is inherited may be several sockets of one name.
+    /// Binds `address` for `trigger` and listens there, unless a host before this one has left its
+    /// listeners. What is inherited may be several sockets of one name.
     ///
     /// # Errors
     /// When the system refuses; the error says what was attempted, on what.
     pub fn bind(
+        trigger: &str,
         address: &Address,
         options: &SocketOptions,
         inherited: &mut Inherited,
     ) -> anyhow::Result<Vec<Self>> {
+        let left = inherited.left(&mark(trigger, address));
+        if !left.is_empty() {
+            let adopted = left.into_iter().map(|socket| adopt(socket, options));
+            let adopted = adopted.collect::<anyhow::Result<_>>();
+            return adopted.with_context(|| format!("cannot go on listening on {address}"));
+        }
         match address {
             Address::Inet(address) => inet((*address).into(), options).map(|bound| vec![bound]),
             Address::Inet6(address) => inet((*address).into(), options).map(|bound| vec![bound]),
@@ -102,29 +112,95 @@ impl Bound {
     /// Readies it to accept on the current runtime.
     ///
     /// # Errors
-    /// When the runtime cannot watch it.
-    pub fn accepting(self) -> io::Result<Listener> {
-        rustix::io::ioctl_fionbio(&self.socket, true)?;
+    /// When the runtime cannot watch it; it is given back.
+    pub fn accepting(self) -> Result<Listener, (Self, io::Error)> {
+        let Self {
+            local,
+            socket,
+            path,
+        } = self;
+        // Only a descriptor that is none could be refused this.
+        let _ = rustix::io::ioctl_fionbio(&socket, true);
         #[expect(
             deprecated,
             reason = "unsound only for a type that is not the owner it seems"
         )]
-        let socket = AsyncFd::try_with_interest(self.socket, Interest::READABLE)?;
-        Ok(Listener {
-            local: self.local,
-            socket,
-            _path: self.path,
-        })
+        match AsyncFd::try_with_interest(socket, Interest::READABLE) {
+            Ok(socket) => Ok(Listener {
+                local,
+                socket,
+                path,
+            }),
+            Err(error) => {
+                let (socket, error) = error.into_parts();
+                let bound = Self {
+                    local,
+                    socket,
+                    path,
+                };
+                Err((bound, error))
+            }
+        }
+    }
+
+    /// Sets what a trigger now says of its socket.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn adapt(&self, options: &SocketOptions) -> anyhow::Result<()> {
+        let socket = SockRef::from(&*self.socket);
+        if let Local::Inet(_) = *self.local {
+            inherit(&socket, options)?;
+        }
+        if let Some(path) = &self.path {
+            path.adapt(options)?;
+        }
+        Ok(socket.listen(backlog(options))?)
+    }
+
+    /// The socket, for whoever shares it.
+    pub fn socket(&self) -> Arc<OwnedFd> {
+        self.socket.clone()
+    }
+
+    /// The socket as it was inherited, when nobody shares it.
+    pub fn into_socket(self) -> Option<OwnedFd> {
+        Arc::into_inner(self.socket)
+    }
+
+    /// Leaves its unix path to whoever listens there now.
+    pub fn leave(mut self) {
+        if let Some(path) = &mut self.path {
+            path.leave();
+        }
+    }
+
+    /// Takes over the unix path of a socket that a host before this one has left.
+    pub fn own(&mut self) {
+        if let (Local::Unix(path), None) = (&*self.local, &self.path) {
+            self.path = OwnedPath::of(path).ok();
+        }
     }
 }
 
-impl AsFd for Bound {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+/// The name under which a listener is left to the next host: the same for the same address, or, for a
+/// port that the system chose, for the same one of the same trigger. systemd allows little in a name.
+pub fn mark(trigger: &str, address: &Address) -> String {
+    let trigger = if address.is_certain() { "" } else { trigger };
+    let digest = blake3::hash(format!("{trigger}\0{address}").as_bytes());
+    format!("{MARK}{}", &digest.to_hex()[..32])
 }
 
 impl Listener {
+    /// No longer watched.
+    pub fn into_bound(self) -> Bound {
+        Bound {
+            local: self.local,
+            socket: self.socket.into_inner(),
+            path: self.path,
+        }
+    }
+
     /// Waits until a connection may wait to be accepted: what the runtime remembers may be the one
     /// that was accepted last.
     pub async fn maybe_waiting(&self) {
@@ -230,7 +306,7 @@ fn inet(address: SocketAddr, options: &SocketOptions) -> anyhow::Result<Bound> {
         .context("the socket has no address")?;
     Ok(Bound {
         local: Arc::new(Local::Inet(actual)),
-        socket: socket.into(),
+        socket: Arc::new(socket.into()),
         path: None,
     })
 }
@@ -248,18 +324,37 @@ fn unix_abstract(name: &str, options: &SocketOptions) -> anyhow::Result<Bound> {
     let local = Local::Abstract(name.as_bytes().to_vec());
     Ok(Bound {
         local: Arc::new(local),
-        socket: socket.into(),
+        socket: Arc::new(socket.into()),
         path: None,
     })
 }
 
 fn unix_path(path: &Path, options: &SocketOptions) -> anyhow::Result<Bound> {
-    let (socket, owned) = OwnedPath::bind(path, options)?;
+    let (socket, owned) = OwnedPath::bind(path, Type::STREAM, options)?;
     // Only now, with its mode and owner, can anybody connect.
     socket.listen(backlog(options))?;
     Ok(Bound {
         local: Arc::new(Local::Unix(path.to_owned())),
-        socket: socket.into(),
+        socket: Arc::new(socket.into()),
+        path: Some(owned),
+    })
+}
+
+/// A socket at `path` by which the host is told what to do, message by message. Only its user and root
+/// can reach it.
+///
+/// # Errors
+/// When it cannot be bound there.
+pub fn control(path: &Path) -> anyhow::Result<Bound> {
+    let options = SocketOptions {
+        mode: Some(0o600),
+        ..SocketOptions::default()
+    };
+    let (socket, owned) = OwnedPath::bind(path, Type::SEQPACKET, &options)?;
+    socket.listen(backlog(&options))?;
+    Ok(Bound {
+        local: Arc::new(Local::Unix(path.to_owned())),
+        socket: Arc::new(socket.into()),
         path: Some(owned),
     })
 }
@@ -287,7 +382,7 @@ fn adopt(socket: OwnedFd, options: &SocketOptions) -> anyhow::Result<Bound> {
     };
     Ok(Bound {
         local: Arc::new(local),
-        socket: socket.into(),
+        socket: Arc::new(socket.into()),
         path: None,
     })
 }

@@ -1,7 +1,6 @@
 //! The command `portcullis`: read the plan, load every handler, bind every listener, serve until
 //! told to stop.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,28 +9,26 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
 use portcullis::attempt::Attempt;
-use portcullis::capacity::Capacity;
 use portcullis::check::Check;
 use portcullis::cli::{Cli, Command};
+use portcullis::control::{Answer, Predecessor, Request};
 use portcullis::engine::{Cache, Compiler, Engine, Pool, Progress, Slot};
 use portcullis::failure::Failure;
-use portcullis::handler::{Handler, Loaded};
+use portcullis::host::{Host, LoadedPlan};
 use portcullis::inspect::Profile;
-use portcullis::limits::HostLimit;
 use portcullis::listener::{Bound, Inherited};
 use portcullis::outcome::Outcome;
-use portcullis::plan::{Plan, Trigger};
+use portcullis::plan::{Location, Plan};
 use portcullis::precompile::Batch;
 use portcullis::scaffold::Scaffold;
-use portcullis::serve::Service;
-use portcullis::shutdown::{Drained, Shutdown, Signals};
+use portcullis::shutdown::Signals;
 use portcullis::spawner::{self, Spawner};
 use portcullis::wasm::{Guests, Wasm};
 use portcullis::workers::Workers;
-use portcullis::{cli, crew, log};
-use sd_notify::NotifyState;
-use tokio::runtime::{Builder, Handle, Runtime};
-use tracing::{info, warn};
+use portcullis::{cli, control, log};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tracing::warn;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -43,7 +40,8 @@ fn main() -> ExitCode {
         }
     };
     let done = match &cli.command {
-        Command::Run(file) => run(&cli, &file.path),
+        Command::Run(asked) => run(&cli, asked),
+        Command::Reload(file) => reload(&file.path),
         Command::Check(file) => check(&cli, &file.path),
         Command::Try(guest) => attempt(&cli, guest),
         Command::Inspect(guest) => inspect(&guest.guest),
@@ -73,37 +71,93 @@ fn progress(cli: &Cli) -> Progress {
     Progress::new(cli.log_format == log::Format::Text && io::stderr().is_terminal())
 }
 
-fn run(cli: &Cli, path: &Path) -> Result<(), Failure> {
-    let plan = plan(path)?;
-    let inherited = Inherited::take()
+fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
+    let plan = plan(&asked.path)?;
+    let mut inherited = Inherited::take()
         .context("cannot take the sockets of LISTEN_FDS")
         .map_err(Failure::Refused)?;
     // Forked while this process is small and has one thread.
     let spawner = spawner()?;
     let _log = log(cli)?;
-    let guests = Guests::of(&plan);
-    let slot = Slot::of(&plan, &guests);
-    let capacity = Capacity::of(&plan, &slot).map_err(Failure::Refused)?;
     let runtime = runtime(Builder::new_current_thread())?;
     let inside = runtime.enter();
     let spawner = connect(spawner)?;
-    let compiler = compiler(cli, &plan, &capacity.pool(slot))?;
-    let handlers = load(&plan, &guests, &compiler, &spawner)?;
+    let control = control::place(&plan.control, &asked.path);
+    let predecessor = predecessor(asked, control.as_deref(), &mut inherited)?;
+    let loaded = LoadedPlan::of(&plan, None, progress(cli), &spawner)?;
     // From here on a signal drains: what is bound is also unbound.
-    let mut signals = Signals::new()
+    let signals = Signals::new()
         .context("cannot handle signals")
         .map_err(Failure::Refused)?;
-    let sites = bind(&plan, handlers, inherited).map_err(Failure::Refused)?;
+    let mut bound = loaded.bind(&mut inherited).map_err(Failure::Refused)?;
+    relieve(predecessor);
+    bound.own();
+    let (control, requests) = listen(control.as_deref());
     let (workers, threads) = Workers::start()
         .context("cannot start the threads that serve")
         .map_err(Failure::Refused)?;
-    let served = serve(&plan, capacity, &spawner, &mut signals, sites, &workers);
-    let served = runtime.block_on(served);
+    let served = runtime.block_on(async {
+        let host = Host::start(&asked.path, bound, inherited, spawner, workers).await;
+        host.serve(signals, control, requests).await
+    });
     // A file system that does not answer may hold a thread for ever; the host ends all the same.
     threads.stop(Duration::from_secs(1));
     drop(inside);
     runtime.shutdown_background();
     served.map_err(Failure::Refused)
+}
+
+/// The host whose place this one is to take, whose listeners are then among the `inherited`.
+fn predecessor(
+    asked: &cli::Run,
+    control: Option<&Path>,
+    inherited: &mut Inherited,
+) -> Result<Option<Predecessor>, Failure> {
+    let Some(path) = control.filter(|_| asked.upgrade) else {
+        return Ok(None);
+    };
+    let found = Predecessor::find(path, inherited);
+    found
+        .with_context(|| format!("cannot take the place of the host at {}", path.display()))
+        .map_err(Failure::Refused)
+}
+
+/// Has it leave: from here on this host accepts.
+fn relieve(predecessor: Option<Predecessor>) {
+    if let Some(Err(error)) = predecessor.map(Predecessor::relieve) {
+        let reason = format!("the host before this one may serve still: {error:#}");
+        warn!(reason, "start");
+    }
+}
+
+/// Listens for what the host is to do. It serves all the same when it cannot be told.
+fn listen(control: Option<&Path>) -> (Option<Bound>, mpsc::Receiver<Request>) {
+    let deaf = || (None, mpsc::channel(1).1);
+    let Some(path) = control else { return deaf() };
+    match control::listen(path) {
+        Ok((bound, requests)) => (Some(bound), requests),
+        Err(error) => {
+            let path = path.display();
+            let reason = format!("nothing can be told to this host at {path}: {error:#}");
+            warn!(reason, "start");
+            deaf()
+        }
+    }
+}
+
+/// Has the host that runs a trigger file read it again.
+fn reload(path: &Path) -> Result<(), Failure> {
+    // What the file says now of everything else is for the host to read.
+    let location = Plan::load(path).map_or(Location::Usual, |plan| plan.control);
+    let place = control::place(&location, path).context(
+        "this trigger file has no control socket: give one in `control` of [host], or send SIGHUP",
+    );
+    let place = place.map_err(Failure::Asked)?;
+    match control::reload(&place).map_err(Failure::Refused)? {
+        Answer::Done(text) => print(&format!("{text}\n")),
+        Answer::Asked(text) => Err(Failure::Asked(anyhow!("{text}"))),
+        Answer::Refused(text) => Err(Failure::Refused(anyhow!("{text}"))),
+    }
 }
 
 /// Begins to log, until what this returns is dropped.
@@ -132,132 +186,6 @@ fn connect(spawner: Spawner) -> Result<spawner::Handle, Failure> {
         .connect()
         .context("cannot reach the spawner")
         .map_err(Failure::Refused)
-}
-
-/// Loads what is to serve each trigger.
-fn load(
-    plan: &Plan,
-    guests: &Guests,
-    compiler: &Compiler,
-    spawner: &spawner::Handle,
-) -> Result<Vec<Loaded>, Failure> {
-    let inside = Handle::current();
-    let loaded = crew::until_failure(&plan.triggers, |trigger| {
-        let _inside = inside.enter();
-        Handler::load(trigger, guests, compiler, spawner)
-    });
-    compiler.sweep();
-    loaded.map_err(Failure::Asked)
-}
-
-/// A trigger with what serves it and where it listens.
-struct Site<'a> {
-    trigger: &'a Trigger,
-    loaded: Loaded,
-    listeners: Vec<Bound>,
-}
-
-/// Binds every listener of the plan, or none.
-fn bind(
-    plan: &Plan,
-    handlers: Vec<Loaded>,
-    mut inherited: Inherited,
-) -> anyhow::Result<Vec<Site<'_>>> {
-    let mut sites = Vec::new();
-    for (trigger, loaded) in plan.triggers.iter().zip(handlers) {
-        let mut listeners = Vec::new();
-        for address in &trigger.listen {
-            let bound = Bound::bind(address, &trigger.socket, &mut inherited)
-                .with_context(|| format!("trigger `{}`", trigger.name))?;
-            listeners.extend(bound);
-        }
-        sites.push(Site {
-            trigger,
-            loaded,
-            listeners,
-        });
-    }
-    for name in inherited.unclaimed() {
-        warn!(name, reason = "no trigger listens on fd:NAME", "listen");
-    }
-    Ok(sites)
-}
-
-/// Serves until a signal comes, then drains.
-async fn serve(
-    plan: &Plan,
-    capacity: Capacity,
-    spawner: &spawner::Handle,
-    signals: &mut Signals,
-    sites: Vec<Site<'_>>,
-    workers: &Workers,
-) -> anyhow::Result<()> {
-    let shutdown = Shutdown::new();
-    let host = HostLimit::new(capacity.connections, capacity.files);
-    let native = sites.iter().any(|site| site.loaded.serving.is_native());
-    let mut ready = String::new();
-    for site in sites {
-        start(site, &host, &shutdown, workers, &mut ready)?;
-    }
-    // Whoever started this may not listen; that is no reason not to serve.
-    let _ = io::stdout()
-        .write_all(ready.as_bytes())
-        .and_then(|()| io::stdout().flush());
-    notify(NotifyState::Ready);
-
-    let stopped = tokio::select! {
-        signal = signals.next() => Ok(signal),
-        () = spawner.gone(), if native => {
-            Err(anyhow!("the spawner has died, so no job can be started; start the host again"))
-        }
-    };
-    let reason = stopped
-        .as_ref()
-        .map_or("the spawner has died", |signal| *signal);
-    info!(reason, grace_ms = plan.grace.as_millis(), "drain");
-    notify(NotifyState::Stopping);
-    let patience = plan.longest_kill_timeout() + Duration::from_secs(1);
-    let drained = shutdown.stop(plan.grace, patience, signals).await;
-    info!(cut = drained == Drained::Cut, "exit");
-    stopped.map(|_| ())
-}
-
-/// Starts to serve one trigger at each of its listeners, and adds their ready lines.
-fn start(
-    site: Site<'_>,
-    host: &HostLimit,
-    shutdown: &Shutdown,
-    workers: &Workers,
-    ready: &mut String,
-) -> anyhow::Result<()> {
-    let Site {
-        trigger,
-        loaded: Loaded { serving, fallback },
-        listeners,
-    } = site;
-    let name = &trigger.name;
-    let handler = serving.describe();
-    if let Some(reason) = fallback {
-        warn!(trigger = %name, handler, reason, "start");
-    } else {
-        info!(trigger = %name, handler, "start");
-    }
-    let service = Service::new(trigger, serving, host);
-    for bound in listeners {
-        let local = bound.local.clone();
-        service
-            .serve(bound, shutdown.drain(), workers)
-            .with_context(|| format!("cannot watch {local}"))?;
-        info!(trigger = %name, address = %local, "listen");
-        writeln!(ready, "listening {name} {local}")?;
-    }
-    Ok(())
-}
-
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        warn!(reason = %format!("cannot tell the service manager: {error}"), "start");
-    }
 }
 
 fn check(cli: &Cli, path: &Path) -> Result<(), Failure> {

@@ -38,15 +38,17 @@ pub struct Plan {
     pub grace: Duration,
     /// How many connections may be open over all triggers; `None`: as many as this machine carries.
     pub connections: Option<NonZeroU32>,
-    /// Where compiled guests are kept.
-    pub cache: CacheFolder,
+    /// The folder in which compiled guests are kept.
+    pub cache: Location,
+    /// The path of the socket by which the host is told what to do.
+    pub control: Location,
     /// In the order of the trigger file.
     pub triggers: Vec<Trigger>,
 }
 
-/// The folder in which compiled guests are kept.
+/// Where the host keeps something of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CacheFolder {
+pub enum Location {
     /// Where the environment has such things.
     Usual,
     /// Nowhere.
@@ -266,7 +268,7 @@ pub struct ResourceLimit {
 }
 
 /// What is set on a trigger's sockets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
     /// `None`: the kernel's SOMAXCONN.
     pub backlog: Option<NonZeroU32>,

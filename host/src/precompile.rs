@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow, bail};
 use crate::crew;
 use crate::engine::{Cache, Compiler, Engine, Origin, Pool, Progress, Slot, begins_within};
 use crate::failure::Failure;
-use crate::plan::{CacheFolder, GuestJob, GuestLimits, Job, Plan};
+use crate::plan::{GuestJob, GuestLimits, Job, Location, Plan};
 use crate::trigger::printable;
 use crate::wasm::{Guests, Wasm};
 
@@ -20,7 +20,7 @@ use crate::wasm::{Guests, Wasm};
 pub struct Batch {
     guests: Vec<Guest>,
     slot: Slot,
-    cache: CacheFolder,
+    cache: Location,
 }
 
 /// One of them, as it is called and as it was read.
@@ -80,7 +80,7 @@ impl Batch {
         Ok(Self {
             slot: Slot::of_one(&wasm, memory),
             guests: vec![(path.to_owned(), Ok(Arc::new(wasm)))],
-            cache: CacheFolder::Usual,
+            cache: Location::Usual,
         })
     }
 

@@ -1,30 +1,32 @@
 //! Serving: one task for each listener, one for each connection. The only place where an outcome is
 //! recorded. Several of these may run side by side; what they share is permits and counters.
 
-use std::io;
-use std::os::fd::AsFd as _;
+mod job;
+mod post;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::connection::{Connection, Local, Peer, Stream};
-use crate::handler::exec::{self, Exec};
+use crate::connection::{Connection, Peer, Stream};
 use crate::handler::{Handler, Serving};
 use crate::limits::{HostLimit, Limits, Places};
-use crate::listener::{Accepted, Bound, Listener};
+use crate::listener::{Accepted, Listener};
 use crate::log::{self, End, Sparing};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::plan::{SocketOptions, Trigger};
+use crate::plan::Trigger;
 use crate::preopen::env::Facts;
-use crate::queue::Verdict;
 use crate::shutdown::Drain;
 use crate::workers::{Home, Seat, Work, Workers};
+use job::HandedOver;
+pub use post::{Post, Served};
+use post::{Relief, served};
 
 /// A trigger that is ready to be served at any number of listeners.
+#[derive(Clone)]
 pub enum Service {
     /// The host accepts for its handler.
     Accept(Arc<Accepting>),
@@ -42,18 +44,6 @@ pub struct Accepting {
     rejects: Sparing,
 }
 
-/// A trigger whose job gets the listener.
-pub struct HandedOver {
-    trigger: Arc<str>,
-    exec: Arc<Exec>,
-    socket: SocketOptions,
-}
-
-/// How long to wait before a listener that a job has shut down is bound anew, at first and when
-/// that keeps failing.
-const REBIND: Duration = Duration::from_secs(1);
-const REBIND_AT_MOST: Duration = Duration::from_mins(1);
-
 /// One listener of a trigger that accepts.
 struct Gate {
     accepting: Arc<Accepting>,
@@ -63,10 +53,17 @@ struct Gate {
     home: Home,
 }
 
+/// How long to wait before a listener is tried again that the runtime cannot watch.
+const UNWATCHED: Duration = Duration::from_secs(1);
+
 impl Service {
-    /// Serves `trigger` in a host with these places.
-    pub fn new(trigger: &Trigger, serving: Serving, host: &HostLimit) -> Self {
-        let socket = trigger.socket.clone();
+    /// Serves `trigger` in a host with these places. What `before` has let in for it still counts.
+    pub fn new(
+        trigger: &Trigger,
+        serving: Serving,
+        host: &HostLimit,
+        _before: Option<&Self>,
+    ) -> Self {
         let trigger = trigger.name.clone();
         match serving {
             Serving::Accept(handler, admission) => {
@@ -79,39 +76,34 @@ impl Service {
                     rejects: Sparing::new(),
                 }))
             }
-            Serving::HandOver(exec) => Self::HandOver(Arc::new(HandedOver {
-                trigger,
-                exec: Arc::new(exec),
-                socket,
-            })),
+            Serving::HandOver(exec) => Self::HandOver(Arc::new(HandedOver::new(trigger, exec))),
         }
     }
 
-    /// Begins to serve at one listener, until the drain begins. The listener is closed then, or
-    /// when the last process that has it has ended; connections go on.
-    ///
-    /// # Errors
-    /// When the runtime cannot watch the listener.
-    pub fn serve(&self, bound: Bound, drain: Drain, workers: &Workers) -> io::Result<()> {
+    /// Whether it takes processes.
+    pub fn is_native(&self) -> bool {
+        match self {
+            Self::Accept(accepting) => matches!(accepting.handler, Handler::Exec(_)),
+            Self::HandOver(_) => true,
+        }
+    }
+
+    /// Begins to serve at one listener, until the drain begins or it is withdrawn. The listener is
+    /// closed then, or when the last process that has it has ended; connections go on.
+    pub fn serve(&self, post: Post, drain: Drain, workers: &Workers) -> Served {
+        let (served, relief) = served(post.local.clone());
         match self {
             Self::Accept(accepting) => {
                 let home = workers.home();
-                let inside = home.enter();
-                let listener = bound.accepting()?;
-                drop(inside);
-                let gate = Gate {
-                    accepting: accepting.clone(),
-                    facts: Arc::new(accepting.handler.facts(&listener.local)),
-                    listener,
-                    drain,
-                    home: home.clone(),
-                };
-                home.spawn(gate.serve());
+                let at = home.clone();
+                home.spawn(accept(accepting.clone(), post, drain, at, relief));
             }
             // Where the spawner is heard: no thread has to wake another for each run.
-            Self::HandOver(job) => drop(tokio::spawn(hand_over(job.clone(), bound, drain))),
+            Self::HandOver(job) => {
+                tokio::spawn(job.clone().serve(post, drain, relief));
+            }
         }
-        Ok(())
+        served
     }
 }
 
@@ -121,15 +113,52 @@ fn next_id() -> u64 {
     COUNT.fetch_add(1, Relaxed)
 }
 
-impl Gate {
-    async fn serve(self) {
-        tokio::select! {
+/// Accepts at one listener, until the drain begins or it is withdrawn.
+async fn accept(
+    accepting: Arc<Accepting>,
+    mut post: Post,
+    drain: Drain,
+    home: Home,
+    mut relief: Relief,
+) {
+    let trigger = accepting.trigger.clone();
+    let listener = loop {
+        let shared = post.shared();
+        let bound = tokio::select! {
             biased;
-            () = self.drain.begun() => {}
-            () = self.accept() => {}
+            () = drain.begun() => return,
+            reply = relief.asked(shared) => return drop(reply.send(post)),
+            bound = post.take(&trigger) => bound,
+        };
+        match bound.accepting() {
+            Ok(listener) => break listener,
+            Err((bound, error)) => {
+                post.put(bound);
+                let ms = UNWATCHED.as_millis();
+                warn!(%trigger, address = %post.local, reason = %error, ms, "pause");
+                tokio::time::sleep(UNWATCHED).await;
+            }
         }
+    };
+    let gate = Gate {
+        facts: Arc::new(accepting.handler.facts(&listener.local)),
+        accepting,
+        listener,
+        drain,
+        home,
+    };
+    tokio::select! {
+        biased;
+        () = gate.drain.begun() => {}
+        reply = relief.asked(post.shared()) => {
+            post.put(gate.listener.into_bound());
+            let _ = reply.send(post);
+        }
+        () = gate.accept() => {}
     }
+}
 
+impl Gate {
     /// Accepts for ever, and starts a handler for each connection.
     async fn accept(&self) {
         let Accepting {
@@ -217,96 +246,6 @@ impl Start {
     fn run(self) -> Work<Outcome> {
         let handler = &self.accepting.handler;
         handler.run(self.connection, self.facts, self.drain)
-    }
-}
-
-/// Serves a listener whose job accepts for itself, until the drain begins and its last process has
-/// ended.
-async fn hand_over(job: Arc<HandedOver>, mut bound: Bound, drain: Drain) {
-    loop {
-        let local = bound.local.clone();
-        let Err(error) = serve_job(&job, &bound, &drain).await else {
-            return;
-        };
-        // A trigger does not die of what its job does: the job has lost its own connections, and
-        // the next ones find a new listener.
-        warn!(trigger = %job.trigger, address = %local, reason = %error, "pause");
-        drop(bound);
-        bound = tokio::select! {
-            () = drain.begun() => return,
-            bound = rebind(&job, &local) => bound,
-        };
-        info!(trigger = %job.trigger, address = %local, "listen");
-    }
-}
-
-/// Binds a listener anew, however long that takes.
-async fn rebind(job: &HandedOver, local: &Local) -> Bound {
-    let mut pause = REBIND;
-    loop {
-        tokio::time::sleep(pause).await;
-        match Bound::again(local, &job.socket) {
-            Ok(bound) => return bound,
-            Err(error) => {
-                pause = (pause * 2).min(REBIND_AT_MOST);
-                let (reason, ms) = (format!("{error:#}"), pause.as_millis());
-                warn!(trigger = %job.trigger, address = %local, reason, ms, "pause");
-            }
-        }
-    }
-}
-
-async fn serve_job(job: &HandedOver, bound: &Bound, drain: &Drain) -> io::Result<()> {
-    let facts = job.exec.facts(&bound.local).variables;
-    let (cut, stop) = watch::channel(None);
-    let runs = Arc::new(Runs {
-        trigger: job.trigger.clone(),
-    });
-    let served = job
-        .exec
-        .serve(bound.as_fd(), facts, runs, drain.begun(), stop);
-    tokio::pin!(served);
-    tokio::select! {
-        served = &mut served => served,
-        () = drain.over() => {
-            cut.send_replace(Some(Outcome::Drained));
-            served.await
-        }
-    }
-}
-
-/// The log of a job's runs.
-struct Runs {
-    trigger: Arc<str>,
-}
-
-impl exec::Watch for Runs {
-    fn next_id(&self) -> u64 {
-        next_id()
-    }
-
-    fn started(&self, id: u64, pid: i32) {
-        debug!(trigger = %self.trigger, id, pid, "start");
-    }
-
-    fn ended(&self, id: u64, outcome: &Outcome, verdict: Verdict, ran: Duration) {
-        if let Verdict::Left { closed } = verdict {
-            info!(trigger = %self.trigger, id, closed, reason = "not accepted", "reject");
-        }
-        log::end(&End {
-            trigger: &self.trigger,
-            id,
-            peer: None,
-            outcome,
-            ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
-            rx: None,
-            tx: None,
-        });
-    }
-
-    fn paused(&self, pause: Duration) {
-        let ms = pause.as_millis();
-        warn!(trigger = %self.trigger, reason = "the job keeps failing", ms, "pause");
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -95,13 +96,13 @@ impl Shutdown {
         phase.send_replace(Phase::Draining);
         let patience = tokio::select! {
             _ = ended.recv() => return Drained::Finished,
-            _ = signals.next() => AT_ONCE,
+            () = signals.stop() => AT_ONCE,
             () = tokio::time::sleep(grace) => patience,
         };
         phase.send_replace(Phase::Over);
         tokio::select! {
             _ = ended.recv() => {}
-            _ = signals.next() => {}
+            () = signals.stop() => {}
             () = tokio::time::sleep(patience) => {}
         }
         Drained::Cut
@@ -114,11 +115,21 @@ impl Default for Shutdown {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// What the host is asked by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// To stop; the name of the signal.
+    Stop(&'static str),
+    /// To read its trigger file again.
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: signal::unix::Signal,
+    interrupt: signal::unix::Signal,
+    hangup: signal::unix::Signal,
 }
 
 impl Signals {
@@ -127,19 +138,24 @@ impl Signals {
     /// # Errors
     /// When the runtime cannot.
     pub fn new() -> io::Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
         Ok(Self {
-            terminate,
-            interrupt,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Resolves with the name of the next one.
-    pub async fn next(&mut self) -> &'static str {
+    /// Resolves with the next one.
+    pub async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
+            _ = self.hangup.recv() => Signal::Reload,
         }
+    }
+
+    /// Resolves at the next one that asks to stop.
+    async fn stop(&mut self) {
+        while self.next().await == Signal::Reload {}
     }
 }

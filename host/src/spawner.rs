@@ -12,7 +12,6 @@ mod handle;
 mod jobs;
 mod keeper;
 mod message;
-mod packet;
 mod process;
 mod settle;
 

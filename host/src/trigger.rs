@@ -39,6 +39,8 @@ pub struct Host {
     pub limits: Field<HostLimits>,
     /// The path of a folder, or `false`.
     pub cache: Field<BooleanOrText>,
+    /// The path of a socket, or `false`.
+    pub control: Field<BooleanOrText>,
 }
 
 /// `limits` in `[host]`.
@@ -197,6 +199,7 @@ impl Keys for Host {
             grace: table.take("grace", r#"a duration such as "30s""#),
             limits: table.take("limits", "a table such as { connections = 10000 }"),
             cache: table.take("cache", "a path or `false`"),
+            control: table.take("control", "a path or `false`"),
         }
     }
 }

@@ -212,6 +212,11 @@ impl Guests {
         Self(guests)
     }
 
+    /// Those of all that could be read.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.0.values().flatten().map(|wasm| wasm.digest)
+    }
+
     /// The one at `path`.
     ///
     /// # Errors

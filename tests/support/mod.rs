@@ -11,8 +11,8 @@ use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,9 +32,11 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Host {
     child: Child,
     /// The folder of its trigger file.
-    pub dir: TempDir,
+    pub dir: Arc<TempDir>,
     addresses: HashMap<String, Vec<String>>,
+    stdout: BufReader<ChildStdout>,
     log: Arc<Log>,
+    manager: Arc<Log>,
 }
 
 #[derive(Default)]
@@ -74,21 +76,23 @@ pub struct Said {
     pub stderr: String,
 }
 
+impl Said {
+    /// Waits for the end of a command.
+    pub fn by(command: &mut Command) -> Self {
+        let ended = command.stdin(Stdio::null()).output().unwrap();
+        Self {
+            code: ended.status.code(),
+            stdout: String::from_utf8(ended.stdout).unwrap(),
+            stderr: String::from_utf8(ended.stderr).unwrap(),
+        }
+    }
+}
+
 /// Has the command `run` or `check` a trigger file (see `with_paths`), and waits for its end.
 pub fn command(verb: &str, triggers: &str, dir: &Path) -> Said {
     let file = dir.join("triggers.toml");
     fs::write(&file, with_paths(triggers, dir)).unwrap();
-    let ended = portcullis()
-        .arg(verb)
-        .arg(&file)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    Said {
-        code: ended.status.code(),
-        stdout: String::from_utf8(ended.stdout).unwrap(),
-        stderr: String::from_utf8(ended.stderr).unwrap(),
-    }
+    Said::by(portcullis().arg(verb).arg(&file))
 }
 
 /// The root of the repository.
@@ -105,6 +109,7 @@ pub fn portcullis() -> Command {
         "CACHE_DIRECTORY",
         concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
     );
+    command.env("RUNTIME_DIRECTORY", std::env::temp_dir());
     command
 }
 
@@ -145,29 +150,44 @@ impl Host {
     /// The same, for guests that take a minute each to compile.
     pub fn start_slowly(triggers: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::start_within(15 * PATIENCE, dir, triggers, |_| {})
+        Self::start_within(15 * PATIENCE, dir.into(), triggers, |_| {})
     }
 
     /// The same, in a folder that is prepared already.
-    pub fn start_in(dir: TempDir, triggers: &str, adjust: impl FnOnce(&mut Command)) -> Self {
-        Self::start_within(PATIENCE, dir, triggers, adjust)
+    pub fn start_in(
+        dir: impl Into<Arc<TempDir>>,
+        triggers: &str,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Self {
+        Self::start_within(PATIENCE, dir.into(), triggers, adjust)
+    }
+
+    /// Starts a host with this trigger file in the same place, which is to take that of this one.
+    pub fn upgrade(&self, triggers: &str) -> Self {
+        Self::start_within(PATIENCE, self.dir.clone(), triggers, |command| {
+            command.arg("--upgrade");
+        })
     }
 
     fn start_within(
         patience: Duration,
-        dir: TempDir,
+        dir: Arc<TempDir>,
         triggers: &str,
         adjust: impl FnOnce(&mut Command),
     ) -> Self {
+        static HOSTS: AtomicUsize = AtomicUsize::new(0);
         let file = dir.path().join("triggers.toml");
         fs::write(&file, with_paths(triggers, dir.path())).unwrap();
-        let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        let notify = format!("notify-{}", HOSTS.fetch_add(1, Ordering::Relaxed));
+        let notify = dir.path().join(notify);
+        let manager = UnixDatagram::bind(&notify).unwrap();
         manager.set_read_timeout(Some(patience)).unwrap();
         let mut command = portcullis();
         command
             .args(["--log-format", "json", "--log-level", "debug", "run"])
             .arg(&file)
-            .env("NOTIFY_SOCKET", dir.path().join("notify"))
+            .env("NOTIFY_SOCKET", notify)
+            .env("RUNTIME_DIRECTORY", dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -175,11 +195,13 @@ impl Host {
         let mut child = command.spawn().unwrap();
 
         let log = Arc::new(Log::default());
-        let stderr = child.stderr.take().unwrap();
-        thread::spawn({
+        // A test may have its log go elsewhere.
+        if let Some(stderr) = child.stderr.take() {
             let log = log.clone();
-            move || log.follow(stderr)
-        });
+            thread::spawn(move || log.follow(stderr));
+        } else {
+            log.ended.store(true, Ordering::Release);
+        }
         let mut told = [0; 256];
         let told = match manager.recv(&mut told) {
             Ok(count) => String::from_utf8_lossy(&told[..count]).into_owned(),
@@ -195,29 +217,72 @@ impl Host {
             told.contains("READY=1"),
             "the host told its manager {told:?}"
         );
+        let heard = Arc::new(Log::default());
+        thread::spawn({
+            let heard = heard.clone();
+            move || heard.listen(&manager)
+        });
 
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut addresses: HashMap<String, Vec<String>> = HashMap::new();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut host = Self {
+            child,
+            dir,
+            addresses: HashMap::new(),
+            stdout,
+            log,
+            manager: heard,
+        };
         // The lines came before the message, so what is in the pipe is all of them.
         let plan = fs::read_to_string(&file).unwrap();
-        for _ in 0..listeners(&plan) {
+        host.hear(listeners(&plan));
+        host
+    }
+
+    /// Reads so many ready lines.
+    pub fn hear(&mut self, count: usize) {
+        for _ in 0..count {
             let mut line = String::new();
-            stdout.read_line(&mut line).unwrap();
+            self.stdout.read_line(&mut line).unwrap();
             let words: Vec<_> = line.split_whitespace().collect();
             let ["listening", name, address] = words[..] else {
                 panic!("not a ready line: {line:?}")
             };
-            addresses
+            self.addresses
                 .entry(name.to_owned())
                 .or_default()
                 .push(address.to_owned());
         }
-        Self {
-            child,
-            dir,
-            addresses,
-            log,
-        }
+    }
+
+    /// Its trigger file.
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("triggers.toml")
+    }
+
+    /// Writes its trigger file anew, all at once.
+    pub fn rewrite(&self, triggers: &str) {
+        let new = self.dir.path().join("new");
+        fs::write(&new, with_paths(triggers, self.dir.path())).unwrap();
+        fs::rename(new, self.file()).unwrap();
+    }
+
+    /// Writes its trigger file anew, and says `portcullis reload`.
+    pub fn reload(&self, triggers: &str) -> Said {
+        self.rewrite(triggers);
+        let mut command = portcullis();
+        command
+            .arg("reload")
+            .arg(self.file())
+            .env("RUNTIME_DIRECTORY", self.dir.path());
+        Said::by(&mut command)
+    }
+
+    /// Waits until the host has told its service manager something like this.
+    pub fn told(&self, what: &str) -> String {
+        self.manager.wait(what, |told| {
+            let mut told = told.iter().filter_map(Value::as_str);
+            told.find(|told| told.contains(what)).map(str::to_owned)
+        })
     }
 
     /// Where a trigger listens, as its ready lines say.
@@ -336,6 +401,39 @@ impl Drop for Host {
     }
 }
 
+/// What the system says that a host uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    pub descriptors: usize,
+    pub threads: usize,
+    pub maps: usize,
+    /// KiB of memory that is there.
+    pub resident: usize,
+}
+
+impl Usage {
+    pub fn of(host: &Host) -> Self {
+        let proc = format!("/proc/{}", host.pid());
+        let status = fs::read_to_string(format!("{proc}/status")).unwrap();
+        let number = |key: &str| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(key))
+                .unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        Self {
+            descriptors: fs::read_dir(format!("{proc}/fd")).unwrap().count(),
+            threads: number("Threads:"),
+            maps: fs::read_to_string(format!("{proc}/maps"))
+                .unwrap()
+                .lines()
+                .count(),
+            resident: number("VmRSS:"),
+        }
+    }
+}
+
 /// Bytes without a pattern, the same ones every time.
 pub fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
@@ -384,6 +482,17 @@ impl Log {
         // Whoever waits looks at the flag with the lock held, so none misses this.
         drop(self.lines());
         self.news.notify_all();
+    }
+
+    /// What a service manager hears; until the end of the test.
+    fn listen(&self, manager: &UnixDatagram) {
+        manager.set_read_timeout(None).unwrap();
+        let mut told = [0; 1024];
+        while let Ok(count) = manager.recv(&mut told) {
+            let told = String::from_utf8_lossy(&told[..count]).into_owned();
+            self.lines().push(Value::String(told));
+            self.news.notify_all();
+        }
     }
 
     /// All lines, once the host has ended. A job that outlives it may hold the log open; that is

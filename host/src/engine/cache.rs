@@ -16,7 +16,7 @@ use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::process::{Resource, getrlimit};
 use tracing::warn;
 
-use crate::plan::CacheFolder;
+use crate::plan::Location;
 pub use entry::Key;
 use entry::{HEADER, LARGEST};
 
@@ -52,7 +52,7 @@ impl Entry {
 
 impl Cache {
     /// Opens the folder, or does without: why is logged, unless the trigger file says so itself.
-    pub fn find(folder: &CacheFolder) -> Option<Self> {
+    pub fn find(folder: &Location) -> Option<Self> {
         match Self::open(folder) {
             Ok(cache) => cache,
             Err(error) => {
@@ -67,11 +67,11 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be opened or made, or somebody else could put something there.
-    pub fn open(folder: &CacheFolder) -> anyhow::Result<Option<Self>> {
+    pub fn open(folder: &Location) -> anyhow::Result<Option<Self>> {
         let path = match folder {
-            CacheFolder::None => None,
-            CacheFolder::At(path) => Some(path.clone()),
-            CacheFolder::Usual => folder::usual(),
+            Location::None => None,
+            Location::At(path) => Some(path.clone()),
+            Location::Usual => folder::usual(),
         };
         let Some(path) = path else {
             return Ok(None);

@@ -18,7 +18,7 @@ use super::cache::{Cache, Found, Key};
 use super::progress::millis;
 use super::{Engine, Progress};
 use crate::trigger::printable;
-use crate::wasm::{Digest, Kind, Wasm};
+use crate::wasm::{Digest, Guests, Kind, Wasm};
 
 /// Makes guests ready for one engine.
 pub struct Compiler {
@@ -73,6 +73,22 @@ impl Compiler {
             cache,
             progress,
             made: Mutex::default(),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// One for the same engine that has ready what this one has of `guests`.
+    #[must_use]
+    pub fn renewed(&self, cache: Option<Cache>, guests: &Guests) -> Self {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = guests.digests();
+        let made = wanted.filter_map(|digest| Some((digest, made.get(&digest)?.clone())));
+        Self {
+            engine: self.engine.clone(),
+            cache,
+            progress: Progress::Log,
+            settings: self.settings,
+            made: Mutex::new(made.collect()),
             told: AtomicBool::new(false),
         }
     }

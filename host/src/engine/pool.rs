@@ -44,6 +44,13 @@ impl Pool {
             spare: 0,
         }
     }
+
+    /// Whether an engine with this pool does for what needs `other`.
+    pub fn does_for(&self, other: &Self) -> bool {
+        self.instances >= other.instances
+            && self.spare >= other.spare
+            && self.slot.does_for(&other.slot)
+    }
 }
 
 /// Bytes of addresses that each memory has. Machine code is made for this number, so there are few of

@@ -92,6 +92,22 @@ impl Slot {
         slot
     }
 
+    /// Whether guests that need `other` can have this.
+    pub(super) fn does_for(&self, other: &Self) -> bool {
+        let memory = if self.full {
+            // Where memories lie side by side, each is just as large.
+            other.full && self.memory == other.memory
+        } else {
+            self.memory >= other.memory
+        };
+        memory
+            && self.stack >= other.stack
+            && self.tables >= other.tables
+            && self.elements >= other.elements
+            && self.image >= other.image
+            && self.concurrent >= other.concurrent
+    }
+
     /// Whether any guest takes more instances than it has connections.
     pub fn takes_several(&self) -> bool {
         self.several
@@ -129,6 +145,18 @@ mod tests {
         let both = [(&two, 3 * PAGE, 0), (&three, 3 * PAGE, 0)];
         assert!(!Slot::new(both.into_iter()).full);
         assert!(Slot::new(both[1..].iter().copied()).full);
+    }
+
+    #[test]
+    fn a_slot_does_for_what_needs_less_and_not_for_what_needs_more() {
+        let small = Slot::of_one(&guest(1), 4 * PAGE);
+        let large = Slot::of_one(&guest(2), 8 * PAGE);
+        assert!(large.does_for(&small) && large.does_for(&large));
+        assert!(!small.does_for(&large));
+        // Those that lie side by side have no room to grow.
+        let full = Slot::of_one(&guest(4), 4 * PAGE);
+        assert!(full.does_for(&full) && large.does_for(&full));
+        assert!(!full.does_for(&small));
     }
 
     #[test]

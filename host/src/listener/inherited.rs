@@ -1,4 +1,5 @@
-//! Listening sockets that a service manager has opened: by systemd's protocol, and by name.
+//! Listening sockets that were opened before this host: by a service manager, with systemd's protocol
+//! and by name, and by a host before this one, whose place it takes.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,9 +7,17 @@ use std::os::fd::OwnedFd;
 
 use anyhow::bail;
 
-/// The listening sockets that a service manager handed over, by name.
+/// What the names of sockets begin with that a host leaves to the next.
+pub(super) const MARK: &str = "portcullis-";
+
+/// The listening sockets that were handed over, by name.
 #[derive(Debug, Default)]
-pub struct Inherited(HashMap<String, Vec<OwnedFd>>);
+pub struct Inherited {
+    /// By a service manager. What a trigger takes is empty here.
+    given: HashMap<String, Vec<OwnedFd>>,
+    /// By a host before this one, under their marks.
+    left: HashMap<String, Vec<OwnedFd>>,
+}
 
 impl Inherited {
     /// Takes the sockets of `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES`
@@ -17,7 +26,7 @@ impl Inherited {
     /// # Errors
     /// When the variables are set and wrong.
     pub fn take() -> io::Result<Self> {
-        let mut sockets: HashMap<String, Vec<OwnedFd>> = HashMap::new();
+        let mut inherited = Self::default();
         for (fd, name) in sd_notify::listen_fds_with_names()? {
             #[allow(
                 unsafe_code,
@@ -27,14 +36,34 @@ impl Inherited {
             // process alone, sd_listen_fds checked LISTEN_PID, and this runs once, before anything
             // else of the host could have opened or closed it.
             let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
-            sockets.entry(name).or_default().push(socket);
+            inherited.add(name, socket);
         }
-        Ok(Self(sockets))
+        Ok(inherited)
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, name: String, socket: OwnedFd) {
+        let sockets = if name.starts_with(MARK) {
+            &mut self.left
+        } else {
+            &mut self.given
+        };
+        sockets.entry(name).or_default().push(socket);
+    }
+
+    /// Closes what a host before this one has left and nobody has taken.
+    pub fn forget_left(&mut self) {
+        self.left.clear();
+    }
+
+    /// What a host before this one has left under this mark.
+    pub(super) fn left(&mut self, mark: &str) -> Vec<OwnedFd> {
+        self.left.remove(mark).unwrap_or_default()
     }
 
     /// The names of those that no trigger has taken.
     pub fn unclaimed(&self) -> impl Iterator<Item = &str> {
-        self.0
+        self.given
             .iter()
             .filter(|(_, sockets)| !sockets.is_empty())
             .map(|(name, _)| name.as_str())
@@ -42,12 +71,12 @@ impl Inherited {
 
     /// All sockets of that name.
     pub(super) fn claim(&mut self, name: &str) -> anyhow::Result<Vec<OwnedFd>> {
-        let mut known: Vec<_> = self.0.keys().cloned().collect();
+        let mut known: Vec<_> = self.given.keys().cloned().collect();
         known.sort_unstable();
         if known.is_empty() {
             known.push("none".to_owned());
         }
-        match self.0.get_mut(name).map(std::mem::take) {
+        match self.given.get_mut(name).map(std::mem::take) {
             None => bail!(
                 "no inherited socket is named `{name}` (inherited: {}); a systemd socket unit \
                  names it with FileDescriptorName=",

@@ -24,22 +24,34 @@ pub(super) struct OwnedPath {
     dir: Dir,
     name: OsString,
     inode: (u64, u64),
+    ours: bool,
 }
 
 impl OwnedPath {
     /// Binds a socket there. It does not listen yet.
-    pub fn bind(path: &Path, options: &SocketOptions) -> anyhow::Result<(Socket, Self)> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            bail!("the path names no file");
-        };
-        let dir = Dir::open_ambient_dir(parent, ambient_authority())
-            .with_context(|| format!("cannot open the folder {}", parent.display()))?;
-        remove_stale(&dir, name, path)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    pub fn bind(
+        path: &Path,
+        kind: Type,
+        options: &SocketOptions,
+    ) -> anyhow::Result<(Socket, Self)> {
+        let (dir, name) = open(path)?;
+        remove_stale(&dir, name, path, kind)?;
+        let socket = Socket::new(Domain::UNIX, kind, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
         let bound = Self::new(dir, name)?;
-        own(&bound, options)?;
+        bound.adapt(options)?;
         Ok((socket, bound))
+    }
+
+    /// That of a socket which is bound there already.
+    pub fn of(path: &Path) -> anyhow::Result<Self> {
+        let (dir, name) = open(path)?;
+        Ok(Self::new(dir, name)?)
+    }
+
+    /// Leaves it to somebody else.
+    pub fn leave(&mut self) {
+        self.ours = false;
     }
 
     fn new(dir: Dir, name: &OsStr) -> io::Result<Self> {
@@ -48,16 +60,39 @@ impl OwnedPath {
             dir,
             name: name.to_owned(),
             inode: (made.dev(), made.ino()),
+            ours: true,
         })
+    }
+
+    /// Sets the mode, owner and group of the socket, and not of what a link leads to that somebody has
+    /// put in its place.
+    pub fn adapt(&self, options: &SocketOptions) -> anyhow::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&self.dir, &self.name, flags, Mode::empty())?;
+        if options.owner.is_some() || options.group.is_some() {
+            let user = options.owner.as_ref().map(identity::user).transpose()?;
+            let user = user.map(|user| Uid::from_raw(user.uid.as_raw()));
+            let group = options.group.as_ref().map(identity::group).transpose()?;
+            let group = group.map(|group| Gid::from_raw(group.as_raw()));
+            rustix::fs::chownat(&made, "", user, group, AtFlags::EMPTY_PATH)
+                .context("cannot set owner and group")?;
+        }
+        if let Some(mode) = options.mode {
+            let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+                .with_context(|| format!("cannot set mode {mode:04o}"))?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for OwnedPath {
     fn drop(&mut self) {
-        let ours = self
-            .dir
-            .symlink_metadata(&self.name)
-            .is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
+        let ours = self.ours
+            && self
+                .dir
+                .symlink_metadata(&self.name)
+                .is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
         if ours {
             // Nothing is left to tell when this fails: the next start finds a stale path.
             let _ = self.dir.remove_file(&self.name);
@@ -65,30 +100,19 @@ impl Drop for OwnedPath {
     }
 }
 
-/// Sets the mode, owner and group of what has just been bound, and not of what a link leads to that
-/// somebody has put in its place.
-fn own(path: &OwnedPath, options: &SocketOptions) -> anyhow::Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(&path.dir, &path.name, flags, Mode::empty())?;
-    if options.owner.is_some() || options.group.is_some() {
-        let user = options.owner.as_ref().map(identity::user).transpose()?;
-        let user = user.map(|user| Uid::from_raw(user.uid.as_raw()));
-        let group = options.group.as_ref().map(identity::group).transpose()?;
-        let group = group.map(|group| Gid::from_raw(group.as_raw()));
-        rustix::fs::chownat(&made, "", user, group, AtFlags::EMPTY_PATH)
-            .context("cannot set owner and group")?;
-    }
-    if let Some(mode) = options.mode {
-        let path = format!("/proc/self/fd/{}", made.as_raw_fd());
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .with_context(|| format!("cannot set mode {mode:04o}"))?;
-    }
-    Ok(())
+/// The folder of a path, open, and the name there.
+fn open(path: &Path) -> anyhow::Result<(Dir, &OsStr)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("the path names no file");
+    };
+    let dir = Dir::open_ambient_dir(parent, ambient_authority())
+        .with_context(|| format!("cannot open the folder {}", parent.display()))?;
+    Ok((dir, name))
 }
 
 /// Unlinks a socket nobody listens on: what a killed host leaves behind. Anything else that stands
 /// in the way is left alone, and the error says what it is.
-fn remove_stale(dir: &Dir, name: &OsStr, path: &Path) -> anyhow::Result<()> {
+fn remove_stale(dir: &Dir, name: &OsStr, path: &Path, kind: Type) -> anyhow::Result<()> {
     let found = match dir.symlink_metadata(name) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?,
@@ -97,7 +121,7 @@ fn remove_stale(dir: &Dir, name: &OsStr, path: &Path) -> anyhow::Result<()> {
         bail!("something that is not a socket is there already; remove it or choose another path");
     }
     // Not blocking: the queue of a live one may be full.
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Ok(()) => bail!("another process listens there"),

@@ -52,6 +52,16 @@ impl Address {
             Self::Inherited(_) => "inherited",
         }
     }
+
+    /// Whether it is the same socket wherever it is named, and not a free port of the system's choice.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::Inet(address) => address.port() != 0,
+            Self::Inet6(address) => address.port() != 0,
+            Self::Unix(_) | Self::Abstract(_) | Self::Inherited(_) => true,
+        }
+    }
 }
 
 impl fmt::Display for Address {

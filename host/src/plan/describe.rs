@@ -8,7 +8,7 @@ use super::words::{
     Command, Count, Door, Inside, Listen, Name, Time, reaches, resource_limit, variables, visible,
 };
 use super::{
-    Access, CacheFolder, GuestJob, Job, NativeJob, NativeStyle, Plan, SocketOptions, Trigger,
+    Access, GuestJob, Job, Location, NativeJob, NativeStyle, Plan, SocketOptions, Trigger,
 };
 
 /// The host's own part of a plan, as a block of lines.
@@ -33,9 +33,14 @@ pub fn host(plan: &Plan) -> impl Display {
             ),
         }?;
         match &plan.cache {
-            CacheFolder::Usual => Ok(()),
-            CacheFolder::None => line(f, "cache", "none"),
-            CacheFolder::At(path) => line(f, "cache", visible(&path.to_string_lossy())),
+            Location::Usual => Ok(()),
+            Location::None => line(f, "cache", "none"),
+            Location::At(path) => line(f, "cache", visible(&path.to_string_lossy())),
+        }?;
+        match &plan.control {
+            Location::Usual => Ok(()),
+            Location::None => line(f, "control", "none"),
+            Location::At(path) => line(f, "control", visible(&path.to_string_lossy())),
         }
     })
 }

@@ -15,7 +15,7 @@ use super::native::Bounds;
 use super::quantity::{duration, limit, memory, rate, stack, time_limit};
 use super::scope::{Scope, Wrong};
 use super::{
-    Admission, CacheFolder, GuestLimits, Job, Plan, Rate, Trigger, guest, native, socket, text,
+    Admission, GuestLimits, Job, Location, Plan, Rate, Trigger, guest, native, socket, text,
 };
 use crate::trigger::{
     self, BooleanOrText, Field, Host, HostLimits, Limits, Problems, Source, Span, TriggerFile,
@@ -79,7 +79,8 @@ fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
     let mut plan = Plan {
         grace: GRACE,
         connections: None,
-        cache: CacheFolder::Usual,
+        cache: Location::Usual,
+        control: Location::Usual,
         triggers: Vec::new(),
     };
     let mut hosts: Option<(Arc<Source>, Span)> = None;
@@ -134,20 +135,28 @@ fn read_host(scope: &mut Scope<'_>, host: Host, plan: &mut Plan) {
         grace,
         limits,
         cache,
+        control,
     } = host;
     let HostLimits { connections } = limits.given().unwrap_or_default();
     plan.grace = scope.text(grace, duration).unwrap_or(GRACE);
     plan.connections = scope.value(connections, limit);
     let folder = scope.folder().to_owned();
-    let cache = scope.value(cache, |written| match written {
-        BooleanOrText::Text(path) => Ok(CacheFolder::At(text::path(path, &folder)?)),
-        BooleanOrText::Boolean(false) => Ok(CacheFolder::None),
-        BooleanOrText::Boolean(true) => Err(Wrong::new(
-            "`true` is no folder",
-            "without the key there is a cache in the usual folder; with `false` there is none",
-        )),
+    let location = |written, no, help| match written {
+        BooleanOrText::Text(path) => Ok(Location::At(text::path(path, &folder)?)),
+        BooleanOrText::Boolean(false) => Ok(Location::None),
+        BooleanOrText::Boolean(true) => Err(Wrong::new(no, help)),
+    };
+    let cache = scope.value(cache, |written| {
+        let help =
+            "without the key there is a cache in the usual folder; with `false` there is none";
+        location(written, "`true` is no folder", help)
     });
-    plan.cache = cache.unwrap_or(CacheFolder::Usual);
+    plan.cache = cache.unwrap_or(Location::Usual);
+    let control = scope.value(control, |written| {
+        let help = "without the key the socket is in the usual folder; with `false` there is none";
+        location(written, "`true` is no path", help)
+    });
+    plan.control = control.unwrap_or(Location::Usual);
 }
 
 fn read_trigger(

@@ -17,8 +17,8 @@ use rustix::thread::Gid;
 use super::child;
 use super::fate::{Fate, Turn};
 use super::message::{DESCRIPTORS, Stage};
-use super::packet::Descriptors;
 use super::{Program, Setup};
+use crate::packet::Descriptors;
 
 /// The child's stack: it calls a few shallow functions, and takes no signal, all being blocked.
 const STACK: usize = 64 * 1024;

@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 
 use super::MAX_ARGUMENTS;
 use super::message::{DESCRIPTORS, MAX_PACKET, MAX_REPORTS, Recipe, Report, Request, Stage};
-use super::packet;
 use super::process::{End, Process};
+use crate::packet;
 
 /// Why a process could not be started, or was lost.
 #[derive(Debug, thiserror::Error)]

@@ -16,9 +16,9 @@ use super::child;
 use super::children::end_all_children;
 use super::jobs::Jobs;
 use super::message::{Ended, MAX_PACKET, MAX_REPORTS, REPORTS, Report, Request};
-use super::packet::{self, Descriptors};
 use super::settle::settle;
 use super::{Program, Setup};
+use crate::packet::{self, Descriptors};
 
 /// Reports that may wait for the host to read before no more requests are taken from it.
 const BACKLOG: usize = 1024;

@@ -11,7 +11,7 @@ use super::{MAX_ARGUMENTS, Program, Setup, SpawnError};
 pub(super) const MAX_PACKET: usize = MAX_ARGUMENTS + 32 * 1024;
 
 /// Standard input, output and error, and descriptor 3.
-pub(super) const DESCRIPTORS: usize = 4;
+pub(super) use crate::packet::DESCRIPTORS;
 
 /// From the host, one a packet.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
-//! One packet of the socket between host and spawner, with the descriptors it carries. Never waits.
+//! One packet of a socket between two processes, with the descriptors it carries. It waits where the socket
+//! does.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -11,13 +12,17 @@ use rustix::net::{
 };
 use smallvec::SmallVec;
 
-use super::message::DESCRIPTORS;
+/// Descriptors that one packet may carry.
+pub const DESCRIPTORS: usize = 4;
 
 /// Fewer than were sent where this process's table has no room for them.
-pub(super) type Descriptors = SmallVec<[OwnedFd; DESCRIPTORS]>;
+pub type Descriptors = SmallVec<[OwnedFd; DESCRIPTORS]>;
 
 /// Sends `parts` as one packet.
-pub(super) fn send(
+///
+/// # Errors
+/// What the system says; `MSGSIZE` for too many descriptors.
+pub fn send(
     socket: BorrowedFd<'_>,
     parts: &[IoSlice<'_>],
     descriptors: &[BorrowedFd<'_>],
@@ -27,18 +32,17 @@ pub(super) fn send(
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(Errno::MSGSIZE);
     }
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    sendmsg(socket, parts, &mut control, flags).map(drop)
+    sendmsg(socket, parts, &mut control, SendFlags::NOSIGNAL).map(drop)
 }
 
 /// The length of the next packet, 0 when the other end is gone, and what it carries.
-pub(super) fn receive(
-    socket: BorrowedFd<'_>,
-    packet: &mut [u8],
-) -> Result<(usize, Descriptors), Errno> {
+///
+/// # Errors
+/// What the system says.
+pub fn receive(socket: BorrowedFd<'_>, packet: &mut [u8]) -> Result<(usize, Descriptors), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let flags = RecvFlags::CMSG_CLOEXEC;
     let received = recvmsg(socket, &mut [IoSliceMut::new(packet)], &mut control, flags)?;
     let descriptors = control
         .drain()

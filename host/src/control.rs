@@ -1,0 +1,207 @@
+//! The socket by which a running host is told what to do: to read its trigger file again, and to leave its
+//! listeners to a host that takes its place. Each request and each answer is one packet of text, so that
+//! hosts of different versions understand one another. Only its user and root can reach it.
+
+mod place;
+mod predecessor;
+
+use std::fs::DirBuilder;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::listener::{self, Bound};
+use crate::packet;
+pub use place::place;
+pub use predecessor::Predecessor;
+
+/// Bytes of one packet at most: what an answer has beyond them is cut off.
+const PACKET: usize = 64 << 10;
+
+/// How long the other side may take to send or take a packet that it has no reason to wait with.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who asks at once, at most: whoever comes then is heard when one of them has gone.
+const CLIENTS: usize = 8;
+
+/// What the host is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// To read its trigger file again.
+    Reload(oneshot::Sender<Answer>),
+    /// For its listeners, under the names by which the next host knows them. They are served all the same.
+    Share(oneshot::Sender<Vec<(String, Arc<OwnedFd>)>>),
+    /// To accept nothing more and to leave its unix paths: another host serves its listeners.
+    Leave(oneshot::Sender<()>),
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was done; what is to be said of it.
+    Done(String),
+    /// What was asked for makes no sense.
+    Asked(String),
+    /// The system refused.
+    Refused(String),
+}
+
+impl Answer {
+    fn to_packet(&self) -> Vec<u8> {
+        let (word, text) = match self {
+            Self::Done(text) => ("done", text),
+            Self::Asked(text) => ("asked", text),
+            Self::Refused(text) => ("refused", text),
+        };
+        let mut packet = format!("{word} {text}").into_bytes();
+        packet.truncate(PACKET);
+        packet
+    }
+
+    fn of_packet(packet: &[u8]) -> anyhow::Result<Self> {
+        let text = String::from_utf8_lossy(packet);
+        match text.split_once(' ') {
+            Some(("done", text)) => Ok(Self::Done(text.to_owned())),
+            Some(("asked", text)) => Ok(Self::Asked(text.to_owned())),
+            Some(("refused", text)) => Ok(Self::Refused(text.to_owned())),
+            _ => bail!("its answer makes no sense: {text:?}"),
+        }
+    }
+}
+
+/// Listens at `path`, in a folder that is made when there is none, and gives on what is asked there.
+///
+/// # Errors
+/// When the socket cannot be bound, or the system gives no thread.
+pub fn listen(path: &Path) -> anyhow::Result<(Bound, mpsc::Receiver<Request>)> {
+    if let Some(folder) = path.parent() {
+        // What is wrong with it is told when the socket is bound.
+        let _ = DirBuilder::new().mode(0o700).create(folder);
+    }
+    let bound = listener::control(path)?;
+    let socket = bound.socket();
+    let (requests, asked) = mpsc::channel(1);
+    thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || accept(&socket, &requests))
+        .context("cannot start the thread that listens there")?;
+    Ok((bound, asked))
+}
+
+/// Hears all who come, each on a thread of its own: one may have to wait until guests are compiled.
+fn accept(listener: &OwnedFd, requests: &mpsc::Sender<Request>) {
+    let clients = Arc::new(());
+    loop {
+        let client = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(client) => client,
+            Err(Errno::INTR | Errno::CONNABORTED) => continue,
+            // Without descriptors there may be some again.
+            Err(_) => {
+                thread::sleep(Duration::from_secs(1));
+                continue;
+            }
+        };
+        if requests.is_closed() {
+            return;
+        }
+        // A client that is not heard finds its connection closed.
+        if Arc::strong_count(&clients) <= CLIENTS {
+            let (requests, place) = (requests.clone(), clients.clone());
+            let hear = move || {
+                // What it does not take it does not want.
+                let _ = hear(&client, &requests);
+                drop(place);
+            };
+            let _ = thread::Builder::new()
+                .name("control".to_owned())
+                .spawn(hear);
+        }
+    }
+}
+
+/// Does what a client asks, request by request.
+fn hear(client: &OwnedFd, requests: &mpsc::Sender<Request>) -> io::Result<()> {
+    set_socket_timeout(client, Timeout::Send, Some(PATIENCE))?;
+    let mut packet = [0; 64];
+    loop {
+        let (count, _) = packet::receive(client.as_fd(), &mut packet)?;
+        match &packet[..count] {
+            b"" => return Ok(()),
+            b"reload" => {
+                let answer = ask(requests, Request::Reload)?;
+                send(client.as_fd(), &answer.to_packet())?;
+            }
+            b"share" => {
+                for (name, socket) in ask(requests, Request::Share)? {
+                    let name = [IoSlice::new(b"socket "), IoSlice::new(name.as_bytes())];
+                    packet::send(client.as_fd(), &name, &[socket.as_fd()])?;
+                }
+                send(client.as_fd(), b"end")?;
+            }
+            b"leave" => {
+                ask(requests, Request::Leave)?;
+                send(client.as_fd(), b"left")?;
+            }
+            other => {
+                let other = String::from_utf8_lossy(other);
+                let version = env!("CARGO_PKG_VERSION");
+                let answer = format!("this host, of version {version}, does not know {other:?}");
+                send(client.as_fd(), &Answer::Asked(answer).to_packet())?;
+            }
+        }
+    }
+}
+
+fn ask<T>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> io::Result<T> {
+    let stopping = || io::Error::other("the host is stopping");
+    let (reply, answer) = oneshot::channel();
+    requests
+        .blocking_send(request(reply))
+        .map_err(|_| stopping())?;
+    answer.blocking_recv().map_err(|_| stopping())
+}
+
+fn send(to: BorrowedFd<'_>, packet: &[u8]) -> Result<(), Errno> {
+    packet::send(to, &[IoSlice::new(packet)], &[])
+}
+
+/// Has the host that listens at `path` read its trigger file again, however long that takes.
+///
+/// # Errors
+/// When there is none, or it goes away.
+pub fn reload(path: &Path) -> anyhow::Result<Answer> {
+    let host = connect(path).with_context(|| {
+        format!(
+            "no host is to be reached at {}: does one run this trigger file, as this user or with \
+             this user's environment?",
+            path.display()
+        )
+    })?;
+    send(host.as_fd(), b"reload").context("cannot ask the host")?;
+    let mut packet = vec![0; PACKET];
+    let (count, _) = packet::receive(host.as_fd(), &mut packet).context("cannot hear the host")?;
+    match count {
+        0 => bail!("the host is stopping, and does not reload"),
+        count => Answer::of_packet(&packet[..count]),
+    }
+}
+
+fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}

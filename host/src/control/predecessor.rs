@@ -1,0 +1,68 @@
+//! The host whose place this one takes: it gives its listeners while it still serves them, and leaves when
+//! this one is ready, so that at every moment somebody accepts, or is about to.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+use super::{PATIENCE, connect, send};
+use crate::listener::Inherited;
+use crate::packet;
+
+/// A running host that has given its listeners.
+#[derive(Debug)]
+pub struct Predecessor(OwnedFd);
+
+impl Predecessor {
+    /// The one that listens at `path`, whose listeners are then among the `inherited`. `None`: there is none.
+    ///
+    /// # Errors
+    /// When there is one and it does not give them.
+    pub fn find(path: &Path, inherited: &mut Inherited) -> anyhow::Result<Option<Self>> {
+        let host = match connect(path) {
+            Ok(host) => host,
+            Err(error)
+                if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused]
+                    .contains(&error.kind()) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error).context("cannot reach it"),
+        };
+        for way in [Timeout::Send, Timeout::Recv] {
+            set_socket_timeout(&host, way, Some(PATIENCE))?;
+        }
+        send(host.as_fd(), b"share").context("cannot ask it for its listeners")?;
+        loop {
+            let mut packet = [0; 512];
+            let (count, mut sockets) = packet::receive(host.as_fd(), &mut packet)
+                .context("cannot hear what its listeners are")?;
+            let text = String::from_utf8_lossy(&packet[..count]);
+            match text.split_once(' ') {
+                Some(("socket", name)) => {
+                    let socket = sockets.pop();
+                    let socket = socket.context("there is no descriptor for its listener")?;
+                    inherited.add(name.to_owned(), socket);
+                }
+                None if text == "end" => return Ok(Some(Self(host))),
+                _ => bail!("it does not give its listeners: {text:?}"),
+            }
+        }
+    }
+
+    /// Has it leave. When this returns nobody but this host accepts.
+    ///
+    /// # Errors
+    /// When it does not say that it has left: it may serve still, or be gone.
+    pub fn relieve(self) -> anyhow::Result<()> {
+        send(self.0.as_fd(), b"leave").context("cannot ask it to leave")?;
+        let mut packet = [0; 512];
+        let (count, _) = packet::receive(self.0.as_fd(), &mut packet)
+            .context("cannot hear whether it has left")?;
+        ensure!(&packet[..count] == b"left", "it has not said that it left");
+        Ok(())
+    }
+}

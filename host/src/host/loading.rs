@@ -1,0 +1,177 @@
+//! From a plan to what can be served: every handler that is new is loaded, every listener that is new is
+//! bound. What is served meanwhile is not touched, and nothing is left of a plan that cannot be had whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+
+use crate::capacity::Capacity;
+use crate::crew;
+use crate::engine::{Cache, Compiler, Engine, Pool, Progress, Slot};
+use crate::failure::Failure;
+use crate::handler::{Handler, Loaded};
+use crate::listener::{Bound, Inherited};
+use crate::plan::{Address, Plan};
+use crate::reload::{Change, Known, Tally, changes};
+use crate::spawner;
+use crate::wasm::Guests;
+
+/// What is to be known of a plan as long as it is served.
+pub struct Standing {
+    pub(super) known: Vec<Known>,
+    /// How long a drain may take.
+    pub(super) grace: Duration,
+    /// How long what is ended after that may take.
+    pub(super) patience: Duration,
+    pool: Pool,
+    compiler: Compiler,
+}
+
+/// A plan with every handler it needs.
+pub struct LoadedPlan {
+    standing: Arc<Standing>,
+    capacity: Capacity,
+    changes: Vec<Change>,
+    /// For each trigger; `None`: the one that serves it already.
+    handlers: Vec<Option<Loaded>>,
+}
+
+/// A plan with every handler and listener it needs.
+pub struct BoundPlan {
+    pub(super) standing: Arc<Standing>,
+    pub(super) capacity: Capacity,
+    pub(super) stages: Vec<Stage>,
+}
+
+/// What is to be served of one trigger.
+pub(super) struct Stage {
+    pub change: Change,
+    /// `None`: the one that serves it already.
+    pub handler: Option<Loaded>,
+    /// For each of its addresses; empty: what listens there already.
+    pub bound: Vec<Vec<Bound>>,
+}
+
+impl LoadedPlan {
+    /// Loads what `plan` needs beside what there is `before` it.
+    ///
+    /// # Errors
+    /// When a handler cannot be loaded, or this machine does not carry the plan.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn of(
+        plan: &Plan,
+        before: Option<&Standing>,
+        progress: Progress,
+        spawner: &spawner::Handle,
+    ) -> Result<Self, Failure> {
+        let guests = Guests::of(plan);
+        let slot = Slot::of(plan, &guests);
+        let capacity = Capacity::of(plan, &slot).map_err(Failure::Refused)?;
+        let needed = capacity.pool(slot);
+        let stays = before.filter(|before| before.pool.does_for(&needed));
+        let cache = Cache::find(&plan.cache);
+        let (pool, compiler) = match stays {
+            Some(before) => (before.pool, before.compiler.renewed(cache, &guests)),
+            None => {
+                let engine = Engine::new(&needed).map_err(Failure::Refused)?;
+                (needed, Compiler::new(engine, cache, progress))
+            }
+        };
+        let known: Vec<_> = plan
+            .triggers
+            .iter()
+            .map(|trigger| Known::new(trigger, &guests))
+            .collect();
+        let old = before.map_or(&[][..], |before| &before.known);
+        let changes = changes(old, &known, stays.is_some());
+        let inside = Handle::current();
+        let work: Vec<_> = plan.triggers.iter().zip(&changes).collect();
+        let handlers = crew::until_failure(&work, |(trigger, change)| {
+            let _inside = inside.enter();
+            let load = || Handler::load(trigger, &guests, &compiler, spawner);
+            (!change.same).then(load).transpose()
+        });
+        compiler.sweep();
+        Ok(Self {
+            capacity,
+            handlers: handlers.map_err(Failure::Asked)?,
+            changes,
+            standing: Arc::new(Standing {
+                known,
+                grace: plan.grace,
+                patience: plan.longest_kill_timeout() + Duration::from_secs(1),
+                pool,
+                compiler,
+            }),
+        })
+    }
+
+    /// Binds every listener that is new, or none.
+    ///
+    /// # Errors
+    /// When the system refuses one.
+    pub fn bind(self, inherited: &mut Inherited) -> anyhow::Result<BoundPlan> {
+        let mut stages: Vec<Stage> = Vec::new();
+        for ((known, change), handler) in
+            (self.standing.known.iter().zip(self.changes)).zip(self.handlers)
+        {
+            let trigger = &known.trigger;
+            let mut stage = Stage {
+                change,
+                handler,
+                bound: Vec::new(),
+            };
+            for (address, there) in trigger.listen.iter().zip(&stage.change.listeners) {
+                let bound = match there {
+                    Some(_) => Ok(Vec::new()),
+                    None => Bound::bind(&trigger.name, address, &trigger.socket, inherited),
+                };
+                match bound.with_context(|| format!("trigger `{}`", trigger.name)) {
+                    Ok(bound) => stage.bound.push(bound),
+                    Err(error) => {
+                        stages.push(stage);
+                        give_back(&self.standing.known, stages, inherited);
+                        return Err(error);
+                    }
+                }
+            }
+            stages.push(stage);
+        }
+        Ok(BoundPlan {
+            standing: self.standing,
+            capacity: self.capacity,
+            stages,
+        })
+    }
+}
+
+impl BoundPlan {
+    /// What it changes of what is served.
+    pub(super) fn tally(&self, before: &Standing) -> Tally {
+        let changes = self.stages.iter().map(|stage| &stage.change);
+        Tally::of(before.known.len(), changes)
+    }
+
+    /// Has the unix paths of listeners that a host before this one has left.
+    pub fn own(&mut self) {
+        let stages = self.stages.iter_mut();
+        let bound = stages.flat_map(|stage| stage.bound.iter_mut().flatten());
+        bound.for_each(Bound::own);
+    }
+}
+
+/// Closes what was bound for nothing. What was inherited may be asked for again.
+fn give_back(known: &[Known], stages: Vec<Stage>, inherited: &mut Inherited) {
+    for (known, stage) in known.iter().zip(stages) {
+        for (address, bound) in known.trigger.listen.iter().zip(stage.bound) {
+            if let Address::Inherited(name) = address {
+                let sockets = bound.into_iter().filter_map(Bound::into_socket);
+                sockets.for_each(|socket| inherited.add(name.clone(), socket));
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The service manager: it is told how far the host has come, and keeps its listeners for the next one where
+//! it can (`FileDescriptorStoreMax=` of a systemd unit).
+
+use std::collections::HashSet;
+use std::env;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tracing::warn;
+
+/// What the service manager keeps for this host.
+#[derive(Debug)]
+pub(super) struct Manager {
+    /// How many listeners it may be given.
+    room: usize,
+    /// The names of those it has.
+    stored: HashSet<String>,
+}
+
+impl Default for Manager {
+    fn default() -> Self {
+        let room = env::var("FDSTORE").ok().and_then(|room| room.parse().ok());
+        Self {
+            room: room.unwrap_or_default(),
+            stored: HashSet::new(),
+        }
+    }
+}
+
+impl Manager {
+    pub fn ready(&self) {
+        tell(&[NotifyState::Ready]);
+    }
+
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => warn!(reason = %format!("cannot read the clock: {error}"), "reload"),
+        }
+    }
+
+    /// It may take so long until the end.
+    pub fn stopping(&self, most: Duration) {
+        let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(most)]);
+    }
+
+    pub fn draining(&self, connections: u32) {
+        tell(&[NotifyState::Status(&format!(
+            "draining: {connections} connections are open"
+        ))]);
+    }
+
+    /// Whether it keeps any.
+    pub fn stores(&self) -> bool {
+        self.room > 0
+    }
+
+    /// Gives it these listeners, and has it drop those it had beside them.
+    pub fn store(&mut self, listeners: Vec<(String, Arc<OwnedFd>)>) {
+        let names: HashSet<_> = listeners.iter().map(|(name, _)| name.clone()).collect();
+        for gone in self.stored.difference(&names) {
+            tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(gone)]);
+        }
+        if listeners.len() > self.room {
+            let reason = format!(
+                "the service manager keeps {} listeners, and there are {}: raise \
+                 FileDescriptorStoreMax= of the unit",
+                self.room,
+                listeners.len()
+            );
+            warn!(reason, "listen");
+        }
+        for (name, socket) in listeners.iter().take(self.room) {
+            if self.stored.contains(name) {
+                continue;
+            }
+            let state = [NotifyState::FdStore, NotifyState::FdName(name)];
+            if let Err(error) = sd_notify::notify_with_fds(&state, &[socket.as_fd()]) {
+                let reason = format!("the service manager cannot be given a listener: {error}");
+                warn!(reason, "listen");
+            }
+        }
+        self.stored = names;
+    }
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        let reason = format!("cannot tell the service manager: {error}");
+        warn!(reason, "start");
+    }
+}

@@ -1,0 +1,208 @@
+//! Upgrading in place: a new host takes the listeners of the one that runs, over its control socket or from the
+//! service manager, and nobody who connects meanwhile is refused.
+
+mod support;
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{BufRead as _, BufReader, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+use rustix::io::FdFlags;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use support::{Client, Host, PATIENCE, Said, portcullis, verb};
+
+const ECHO: &str = r#"
+    [trigger.echo]
+    listen = ["127.0.0.1:0", "unix:{dir}/echo"]
+    wasm = "{guest:echo}"
+    [trigger.job]
+    listen = "127.0.0.1:0"
+    exec = ["python3", "-c", "import socket; c = socket.socket(fileno=3).accept()[0]; c.sendall(c.recv(64))"]
+"#;
+
+#[test]
+fn twenty_upgrades_under_load_refuse_and_lose_nothing() {
+    let mut host = Host::start(ECHO);
+    let address = host.addresses("echo")[0].clone();
+    let path = host.dir.path().join("echo");
+    let inode = fs::metadata(&path).unwrap().ino();
+    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for address in [address.clone(), host.addresses("echo")[1].clone()] {
+            let (stop, served) = (&stop, &served);
+            scope.spawn(move || {
+                while !stop.load(Relaxed) {
+                    assert_eq!(Client::to(&address).ask(b"hello"), b"hello");
+                    served.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        for _ in 0..20 {
+            let mut held = host.connect("echo");
+            held.echo(b"before");
+            let next = host.upgrade(ECHO);
+            assert_eq!(next.addresses("echo"), host.addresses("echo"));
+            assert_eq!(next.addresses("job"), host.addresses("job"));
+            let reason = host.logged("the drain", |line| verb(line) == "drain");
+            assert_eq!(reason["reason"], "upgrade");
+            held.echo(b"after");
+            held.shutdown(Shutdown::Write);
+            assert_eq!(held.rest(), b"");
+            assert_eq!(host.wait().code(), Some(0));
+            assert_eq!(next.ask("job", b"job"), b"job");
+            host = next;
+        }
+        stop.store(true, Relaxed);
+    });
+    eprintln!("{} connections were served meanwhile", served.into_inner());
+    assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+    assert_eq!(host.stop().code(), Some(0));
+    assert!(!path.exists(), "the last one removes it");
+}
+
+#[test]
+fn a_new_host_that_cannot_serve_leaves_the_old_one_alone() {
+    let host = Host::start(ECHO);
+    let old = fs::read_to_string(host.file()).unwrap();
+    host.rewrite("[trigger.echo]\nlisten = \"unix:{dir}/echo\"\nwasm = \"missing.wasm\"\n");
+    let mut command = portcullis();
+    command
+        .args(["run", "--upgrade"])
+        .arg(host.file())
+        .env("RUNTIME_DIRECTORY", host.dir.path());
+    let said = Said::by(&mut command);
+    assert_eq!(said.code, Some(100), "{}", said.stderr);
+    for address in host.addresses("echo") {
+        assert_eq!(Client::to(address).ask(b"still here"), b"still here");
+    }
+    fs::write(host.file(), &old).unwrap();
+    assert_eq!(host.reload(&old).code, Some(0));
+}
+
+#[test]
+fn an_upgrade_may_change_the_plan_and_without_a_host_it_is_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::start_in(dir, ECHO, |command| {
+        command.arg("--upgrade");
+    });
+    let (kept, closed) = (
+        host.addresses("echo")[0].clone(),
+        host.addresses("job")[0].clone(),
+    );
+    let next = host.upgrade(
+        "[trigger.echo]\nlisten = \"127.0.0.1:0\"\nscript = \"echo new\"\naccept = true\n",
+    );
+    let mut host = host;
+    assert_eq!(host.wait().code(), Some(0));
+    assert_eq!(Client::to(&kept).ask(b""), b"new\n");
+    assert!(TcpStream::connect(closed).is_err());
+    assert_eq!(next.stop().code(), Some(0));
+}
+
+/// A message to a service manager, with the descriptors it carries.
+fn heard(manager: &UnixDatagram) -> (String, Vec<OwnedFd>) {
+    let mut text = [0; 1024];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(
+        manager,
+        &mut [IoSliceMut::new(&mut text)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    );
+    let count = received.unwrap().bytes;
+    let sockets = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
+        _ => None,
+    });
+    let sockets = sockets.flatten().collect();
+    (String::from_utf8(text[..count].to_vec()).unwrap(), sockets)
+}
+
+#[test]
+fn a_service_manager_keeps_the_listeners_from_one_host_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = UnixDatagram::bind(dir.path().join("manager")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let file = dir.path().join("triggers.toml");
+    fs::write(&file, support::with_paths(ECHO, dir.path())).unwrap();
+    let passed = RefCell::new(Vec::new());
+    let run = |kept: &[(String, OwnedFd)]| {
+        // Its own process id is in LISTEN_PID, and the sockets are its descriptors from 3 on.
+        let mut script = "export LISTEN_PID=$$".to_owned();
+        for (number, (_, socket)) in (3..).zip(kept) {
+            // Far from the ones it is to have. Whoever else is started meanwhile gets it, too, and does no harm.
+            let socket = socket.as_fd().try_clone_to_owned().unwrap();
+            let far = rustix::io::fcntl_dupfd_cloexec(&socket, 100 + number).unwrap();
+            rustix::io::fcntl_setfd(&far, FdFlags::empty()).unwrap();
+            script += &format!("; exec {number}<&{0} {0}<&-", far.as_raw_fd());
+            passed.borrow_mut().push(far);
+        }
+        let names: Vec<_> = kept.iter().map(|(name, _)| &**name).collect();
+        let host = portcullis();
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", &format!("{script}; exec \"$@\""), "bash"])
+            .arg(host.get_program())
+            .args(["--log-format", "json", "run"])
+            .arg(&file)
+            .envs(
+                host.get_envs()
+                    .filter_map(|(key, value)| Some((key, value?))),
+            )
+            .env_remove("RUST_BACKTRACE")
+            .env("RUNTIME_DIRECTORY", dir.path())
+            .env("NOTIFY_SOCKET", dir.path().join("manager"))
+            .env("FDSTORE", "16")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        if !kept.is_empty() {
+            command
+                .env("LISTEN_FDS", kept.len().to_string())
+                .env("LISTEN_FDNAMES", names.join(":"));
+        }
+        let mut child = command.spawn().unwrap();
+        let mut stored = Vec::new();
+        loop {
+            let (text, sockets) = heard(&manager);
+            if text.contains("READY=1") {
+                break;
+            }
+            assert!(text.contains("FDSTORE=1"), "{text}");
+            let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+            let name = name.unwrap().to_owned();
+            stored.extend(sockets.into_iter().map(|socket| (name.clone(), socket)));
+        }
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let ready: Vec<_> = stdout.lines().take(3).map(Result::unwrap).collect();
+        (child, stored, ready)
+    };
+    let (mut first, stored, ready) = run(&[]);
+    assert_eq!(stored.len(), 3);
+    let address = ready[0].split_whitespace().last().unwrap().to_owned();
+    assert_eq!(Client::to(&address).ask(b"first"), b"first");
+    let pid = nix::unistd::Pid::from_raw(first.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    while !heard(&manager).0.contains("STOPPING=1") {}
+
+    // Nobody serves, and nobody is refused.
+    let waiting = Client::to(&address);
+    let path = format!("unix:{}", dir.path().join("echo").display());
+    let waiting_too = Client::to(&path);
+    let (mut second, stored_again, ready_again) = run(&stored);
+    assert_eq!(ready_again, ready);
+    assert_eq!(stored_again.len(), 3);
+    assert_eq!(waiting.ask(b"second"), b"second");
+    assert_eq!(waiting_too.ask(b"second"), b"second");
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
