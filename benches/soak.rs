@@ -253,7 +253,7 @@ fn abuse(host: &Host, lasts: Duration, seen: &Mutex<Latencies>) {
         });
         let begun = Instant::now();
         while begun.elapsed() < lasts {
-            thread::sleep(Duration::from_secs(60).min(lasts.saturating_sub(begun.elapsed())));
+            thread::sleep(Duration::from_mins(1).min(lasts.saturating_sub(begun.elapsed())));
             println!("{:?} of {lasts:?}: {:?}", begun.elapsed(), Usage::of(host));
         }
         over.store(true, Relaxed);

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, prlimit};
-use support::{Client, Host, PATIENCE, Usage, verb};
+use support::{Host, PATIENCE, Usage, verb};
 
 /// A handler of each kind, which all send back what they get.
 const ECHOES: &str = r#"

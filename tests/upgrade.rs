@@ -4,6 +4,7 @@
 mod support;
 
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -143,7 +144,7 @@ fn a_service_manager_keeps_the_listeners_from_one_host_to_the_next() {
             let socket = socket.as_fd().try_clone_to_owned().unwrap();
             let far = rustix::io::fcntl_dupfd_cloexec(&socket, 100 + number).unwrap();
             rustix::io::fcntl_setfd(&far, FdFlags::empty()).unwrap();
-            script += &format!("; exec {number}<&{0} {0}<&-", far.as_raw_fd());
+            write!(script, "; exec {number}<&{0} {0}<&-", far.as_raw_fd()).unwrap();
             passed.borrow_mut().push(far);
         }
         let names: Vec<_> = kept.iter().map(|(name, _)| &**name).collect();

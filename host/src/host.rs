@@ -28,7 +28,7 @@ use crate::spawner;
 use crate::workers::Workers;
 
 pub use loading::{BoundPlan, LoadedPlan, Standing};
-use manager::Manager;
+use manager::Store;
 
 /// How often it is told how far a drain has come.
 const TOLD: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub struct Host {
     shutdown: Shutdown,
     spawner: spawner::Handle,
     workers: Workers,
-    manager: Manager,
+    store: Store,
 }
 
 /// What serves one trigger, and where.
@@ -83,14 +83,14 @@ impl Host {
             shutdown: Shutdown::new(),
             spawner,
             workers,
-            manager: Manager::default(),
+            store: Store::find(),
         };
         host.turn_to(plan).await;
         host.inherited.forget_left();
         for name in host.inherited.unclaimed() {
             warn!(name, reason = "no trigger listens on fd:NAME", "listen");
         }
-        host.manager.ready();
+        manager::ready();
         host
     }
 
@@ -158,7 +158,7 @@ impl Host {
 
     /// Begins to load what the trigger file says now, on a thread that may wait.
     fn reload(&self, asked: Vec<Asker>) -> Reload {
-        self.manager.reloading();
+        manager::reloading();
         let (path, standing) = (self.path.clone(), self.standing.clone());
         let spawner = self.spawner.clone();
         let load = move || {
@@ -216,7 +216,7 @@ impl Host {
                 answer
             }
         };
-        self.manager.ready();
+        manager::ready();
         answer
     }
 
@@ -275,8 +275,9 @@ impl Host {
         let _ = io::stdout()
             .write_all(ready.as_bytes())
             .and_then(|()| io::stdout().flush());
-        if self.manager.stores() {
-            self.manager.store(self.share().await);
+        if self.store.is_there() {
+            let listeners = self.share().await;
+            self.store.keep(&listeners);
         }
     }
 
@@ -365,8 +366,8 @@ impl Host {
             grace, patience, ..
         } = *self.standing;
         info!(reason, grace_ms = grace.as_millis(), "drain");
-        self.manager.stopping(grace + patience);
-        if self.manager.stores() {
+        manager::stopping(grace + patience);
+        if self.store.is_there() {
             self.leave().await;
         }
         self.sites.clear();
@@ -376,7 +377,7 @@ impl Host {
                 tick.tick().await;
                 let connections = self.limit.open();
                 info!(connections, "drain");
-                self.manager.draining(connections);
+                manager::draining(connections);
             }
         };
         let drained = tokio::select! {

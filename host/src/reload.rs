@@ -151,8 +151,8 @@ mod tests {
         plan.triggers.iter().map(known).collect()
     }
 
-    fn there(trigger: usize, address: usize) -> Option<Place> {
-        Some(Place { trigger, address })
+    const fn place(trigger: usize, address: usize) -> Place {
+        Place { trigger, address }
     }
 
     const TWO: &str = r#"
@@ -168,15 +168,15 @@ mod tests {
     fn the_same_plan_changes_nothing() {
         let found = changes(&known(TWO), &known(TWO), true);
         assert!(found.iter().all(|change| change.same));
-        assert_eq!(found[0].listeners, [there(0, 0), there(0, 1)]);
-        assert_eq!(found[1].listeners, [there(1, 0)]);
+        assert_eq!(found[0].listeners, [Some(place(0, 0)), Some(place(0, 1))]);
+        assert_eq!(found[1].listeners, [Some(place(1, 0))]);
     }
 
     #[test]
     fn without_the_engine_every_guest_is_loaded_anew_and_no_job_is() {
         let found = changes(&known(TWO), &known(TWO), false);
         assert!(found[0].same && !found[1].same);
-        assert_eq!(found[1].listeners, [there(1, 0)]);
+        assert_eq!(found[1].listeners, [Some(place(1, 0))]);
     }
 
     #[test]
@@ -200,10 +200,10 @@ mod tests {
         "#;
         let found = changes(&known(TWO), &known(new), true);
         assert_eq!(found[0].before, None);
-        assert_eq!(found[0].listeners, [there(0, 0), None]);
+        assert_eq!(found[0].listeners, [Some(place(0, 0)), None]);
         assert_eq!(found[1].before, Some(0));
         assert!(found[1].same, "where it listens is another matter");
-        assert_eq!(found[1].listeners, [there(1, 0)]);
+        assert_eq!(found[1].listeners, [Some(place(1, 0))]);
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         "#;
         let found = changes(&known(TWO), &known(new), true);
         assert_eq!(found[0].listeners, [None]);
-        assert_eq!(found[1].listeners, [there(0, 1), None]);
+        assert_eq!(found[1].listeners, [Some(place(0, 1)), None]);
     }
 
     #[test]

@@ -74,12 +74,11 @@ impl LoadedPlan {
         let needed = capacity.pool(slot);
         let stays = before.filter(|before| before.pool.does_for(&needed));
         let cache = Cache::find(&plan.cache);
-        let (pool, compiler) = match stays {
-            Some(before) => (before.pool, before.compiler.renewed(cache, &guests)),
-            None => {
-                let engine = Engine::new(&needed).map_err(Failure::Refused)?;
-                (needed, Compiler::new(engine, cache, progress))
-            }
+        let (pool, compiler) = if let Some(before) = stays {
+            (before.pool, before.compiler.renewed(cache, &guests))
+        } else {
+            let engine = Engine::new(&needed).map_err(Failure::Refused)?;
+            (needed, Compiler::new(engine, cache, progress))
         };
         let known: Vec<_> = plan
             .triggers

@@ -10,56 +10,32 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tracing::warn;
 
-/// What the service manager keeps for this host.
+/// What the service manager keeps for the next host.
 #[derive(Debug)]
-pub(super) struct Manager {
+pub(super) struct Store {
     /// How many listeners it may be given.
     room: usize,
     /// The names of those it has.
     stored: HashSet<String>,
 }
 
-impl Default for Manager {
-    fn default() -> Self {
+impl Store {
+    /// As the service manager says.
+    pub fn find() -> Self {
         let room = env::var("FDSTORE").ok().and_then(|room| room.parse().ok());
         Self {
             room: room.unwrap_or_default(),
             stored: HashSet::new(),
         }
     }
-}
-
-impl Manager {
-    pub fn ready(&self) {
-        tell(&[NotifyState::Ready]);
-    }
-
-    pub fn reloading(&self) {
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
-            Err(error) => warn!(reason = %format!("cannot read the clock: {error}"), "reload"),
-        }
-    }
-
-    /// It may take so long until the end.
-    pub fn stopping(&self, most: Duration) {
-        let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(most)]);
-    }
-
-    pub fn draining(&self, connections: u32) {
-        tell(&[NotifyState::Status(&format!(
-            "draining: {connections} connections are open"
-        ))]);
-    }
 
     /// Whether it keeps any.
-    pub fn stores(&self) -> bool {
+    pub fn is_there(&self) -> bool {
         self.room > 0
     }
 
     /// Gives it these listeners, and has it drop those it had beside them.
-    pub fn store(&mut self, listeners: Vec<(String, Arc<OwnedFd>)>) {
+    pub fn keep(&mut self, listeners: &[(String, Arc<OwnedFd>)]) {
         let names: HashSet<_> = listeners.iter().map(|(name, _)| name.clone()).collect();
         for gone in self.stored.difference(&names) {
             tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(gone)]);
@@ -85,6 +61,31 @@ impl Manager {
         }
         self.stored = names;
     }
+}
+
+/// It serves.
+pub(super) fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// It is about to turn to another plan.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => warn!(reason = %format!("cannot read the clock: {error}"), "reload"),
+    }
+}
+
+/// It stops, which may take so long.
+pub(super) fn stopping(most: Duration) {
+    let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(most)]);
+}
+
+/// How many connections it still waits for.
+pub(super) fn draining(connections: u32) {
+    let status = format!("draining: {connections} connections are open");
+    tell(&[NotifyState::Status(&status)]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {
