@@ -23,7 +23,8 @@ use crate::listener::{Bound, Inherited, mark};
 use crate::plan::{Address, Plan, Trigger};
 use crate::reload::Tally;
 use crate::serve::{Post, Served, Service};
-use crate::shutdown::{Drained, Shutdown, Signal, Signals};
+use crate::shutdown::{Drained, Shutdown};
+use crate::signals::{Signal, Signals};
 use crate::spawner;
 use crate::workers::Workers;
 
@@ -225,7 +226,8 @@ impl Host {
     async fn turn_to(&mut self, plan: BoundPlan) {
         let before = std::mem::replace(&mut self.standing, plan.standing.clone());
         self.limit
-            .resize(plan.capacity.connections, plan.capacity.files);
+            .resize(plan.capacity.connections, plan.capacity.files)
+            .await;
         let old = std::mem::take(&mut self.sites);
         let services: Vec<_> = old.iter().map(|site| site.service.clone()).collect();
         let mut left: Vec<Vec<_>> = old
@@ -381,7 +383,7 @@ impl Host {
             }
         };
         let drained = tokio::select! {
-            drained = self.shutdown.stop(grace, patience, signals) => drained,
+            drained = self.shutdown.stop(grace, patience, async || signals.stop().await) => drained,
             () = told => unreachable!("it tells for ever"),
         };
         info!(cut = drained == Drained::Cut, "exit");

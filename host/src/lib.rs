@@ -19,6 +19,7 @@ pub mod log;
 pub mod capacity;
 pub mod handler;
 pub mod control;
+pub mod signals;
 pub mod shutdown;
 pub mod preopen;
 pub mod engine;

@@ -62,9 +62,9 @@ impl HostLimit {
     }
 
     /// There are so many from now on. What is held stays held.
-    pub fn resize(&self, connections: NonZeroU32, files: u32) {
-        self.connections.resize(connections.get());
-        self.files.resize(files);
+    pub async fn resize(&self, connections: NonZeroU32, files: u32) {
+        self.connections.resize(connections.get()).await;
+        self.files.resize(files).await;
     }
 
     /// Connections that are open.
@@ -250,6 +250,24 @@ mod tests {
         assert_eq!(limits.host.open(), 2);
         drop((first, second));
         assert_eq!(limits.host.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn fewer_places_are_fewer_when_those_above_come_back() {
+        let ceiling = Ceiling::new(3);
+        let held = [(); 3].map(|()| ceiling.take_at_once(1).unwrap());
+        ceiling.resize(1).await;
+        assert_eq!(ceiling.held(), 1);
+        let [first, second, third] = held;
+        drop((first, second));
+        tokio::task::yield_now().await;
+        assert!(ceiling.take_at_once(1).is_none());
+        drop(third);
+        assert!(ceiling.take_at_once(1).is_some());
+        ceiling.resize(2).await;
+        let both = (ceiling.take(1).await, ceiling.take_at_once(1).unwrap());
+        assert_eq!(ceiling.held(), 2);
+        drop(both);
     }
 
     #[tokio::test]

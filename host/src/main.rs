@@ -21,7 +21,7 @@ use portcullis::outcome::Outcome;
 use portcullis::plan::{Location, Plan};
 use portcullis::precompile::Batch;
 use portcullis::scaffold::Scaffold;
-use portcullis::shutdown::Signals;
+use portcullis::signals::Signals;
 use portcullis::spawner::{self, Spawner};
 use portcullis::wasm::{Guests, Wasm};
 use portcullis::workers::Workers;

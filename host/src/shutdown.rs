@@ -1,11 +1,8 @@
-//! Stopping: signals become one value that everything listens to. The first asks to drain (accept
-//! nothing, let what runs finish), the second, or the end of the grace period, to end at once.
+//! Stopping: one value that everything listens to. Who is first asked to stop drains (accepts nothing, lets
+//! what runs finish); asked again, or at the end of the grace period, it ends at once.
 
-use std::io;
 use std::time::Duration;
 
-use tokio::signal;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 /// How long ending at once may take: guests end within a tick, and what a process does not do in
@@ -83,10 +80,15 @@ impl Shutdown {
         self.drain.clone()
     }
 
-    /// Stops accepting, waits for what runs to finish until `grace` has passed or a signal comes
-    /// again, and then ends it. What has not ended `patience` later, or a second after a signal,
-    /// is left to whoever ends this process.
-    pub async fn stop(self, grace: Duration, patience: Duration, signals: &mut Signals) -> Drained {
+    /// Stops accepting, waits for what runs to finish until `grace` has passed or it is asked `again`,
+    /// and then ends it. What has not ended `patience` later, or a second after it was asked, is left to
+    /// whoever ends this process.
+    pub async fn stop(
+        self,
+        grace: Duration,
+        patience: Duration,
+        mut again: impl AsyncFnMut(),
+    ) -> Drained {
         let Self {
             phase,
             drain,
@@ -96,13 +98,13 @@ impl Shutdown {
         phase.send_replace(Phase::Draining);
         let patience = tokio::select! {
             _ = ended.recv() => return Drained::Finished,
-            () = signals.stop() => AT_ONCE,
+            () = again() => AT_ONCE,
             () = tokio::time::sleep(grace) => patience,
         };
         phase.send_replace(Phase::Over);
         tokio::select! {
             _ = ended.recv() => {}
-            () = signals.stop() => {}
+            () = again() => {}
             () = tokio::time::sleep(patience) => {}
         }
         Drained::Cut
@@ -112,50 +114,5 @@ impl Shutdown {
 impl Default for Shutdown {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// What the host is asked by a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// To stop; the name of the signal.
-    Stop(&'static str),
-    /// To read its trigger file again.
-    Reload,
-}
-
-/// SIGTERM, SIGINT and SIGHUP.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: signal::unix::Signal,
-    interrupt: signal::unix::Signal,
-    hangup: signal::unix::Signal,
-}
-
-impl Signals {
-    /// Takes them over from the system's default, which is to die.
-    ///
-    /// # Errors
-    /// When the runtime cannot.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Resolves with the next one.
-    pub async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
-            _ = self.hangup.recv() => Signal::Reload,
-        }
-    }
-
-    /// Resolves at the next one that asks to stop.
-    async fn stop(&mut self) {
-        while self.next().await == Signal::Reload {}
     }
 }

