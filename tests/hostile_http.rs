@@ -567,7 +567,8 @@ fn bodies_that_no_guest_reads_are_taken_up_to_a_bound() {
         // As idle, if its guests had begun to wait before it was told that this is no way.
         let outcome = end["outcome"].as_str().unwrap();
         assert!(["done", "hangup", "idle"].contains(&outcome), "{end}");
-        assert!(end["rx"].as_u64().unwrap() < 4 << 20, "{end}");
+        // What came before its client heard that is read and dropped.
+        assert!(end["rx"].as_u64().unwrap() < 16 << 20, "{end}");
     }
 }
 
