@@ -213,6 +213,17 @@ impl Stream {
         Ok(self.watch.get_or_init(|| watch))
     }
 
+    /// Says `words` to a client that is not served, as far as they leave at once, and ends what is
+    /// sent. What the client has said so far is thrown away: a socket that is closed with something
+    /// unread is reset, and the client might not hear what it was told. The socket does not linger
+    /// for what comes later, because whoever is refused is not to hold a descriptor.
+    pub fn dismiss(&self, words: &[u8]) {
+        // Who is gone hears nothing, and nobody else has to know.
+        let _ = self.try_write(&[io::IoSlice::new(words)]);
+        let _ = self.shutdown(Shutdown::Write);
+        let _ = self.try_read(&mut [0; 4096], false);
+    }
+
     /// Ends one or both directions; the other end sees end of input.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(self).shutdown(how)
@@ -297,11 +308,14 @@ impl Peer {
         })
     }
 
-    /// What it counts as for the limit of connections from one source.
+    /// Where it comes from, for the limits.
     pub fn source(&self) -> Source {
         match self {
             Self::Inet(address) => Source::inet(address.ip()),
-            Self::Unix { uid, .. } => Source::User(*uid),
+            Self::Unix { uid, gid, .. } => Source::Unix {
+                uid: *uid,
+                gid: *gid,
+            },
         }
     }
 }

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::connection::{Connection, Local};
 use crate::engine::Compiler;
+use crate::limits::Door;
 use crate::outcome::Outcome;
 use crate::plan::{Admission, GuestJob, Job, NativeJob, NativeStyle, Trigger};
 use crate::preopen::Style;
@@ -47,8 +48,8 @@ pub struct Loaded {
 
 /// Who accepts.
 pub enum Serving {
-    /// The host, for this handler, as far as this lets them in.
-    Accept(Handler, Admission),
+    /// The host, for this handler, as far as its door lets them in.
+    Accept(Handler, Door),
     /// The job, which gets the listener.
     HandOver(Exec),
 }
@@ -91,12 +92,16 @@ impl Handler {
         compiler: &Compiler,
         spawner: &spawner::Handle,
     ) -> anyhow::Result<Loaded> {
+        let door = |admission: &Admission| {
+            Door::of(admission)
+                .with_context(|| format!("trigger `{}`: cannot say who is let in", trigger.name))
+        };
         let native = |job: &NativeJob, fallback| {
             let exec = Exec::load(job, &trigger.name, spawner)
                 .with_context(|| format!("trigger `{}`: cannot run its job", trigger.name))?;
             let serving = match &job.style {
                 NativeStyle::Connection(admission) => {
-                    Serving::Accept(Self::Exec(exec.into()), admission.clone())
+                    Serving::Accept(Self::Exec(exec.into()), door(admission)?)
                 }
                 NativeStyle::Listener { .. } => Serving::HandOver(exec),
             };
@@ -121,7 +126,7 @@ impl Handler {
                 });
                 match (loaded, fallback) {
                     (Ok(handler), _) => {
-                        let serving = Serving::Accept(handler, admission.clone());
+                        let serving = Serving::Accept(handler, door(admission)?);
                         Ok(Loaded {
                             serving,
                             fallback: None,

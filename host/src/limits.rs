@@ -1,22 +1,33 @@
-//! Who is let in: permits over the whole host, a trigger and a source, and a rate. A permit is a
-//! value that is held and dropped, never a counter kept by hand, so a handler that dies in whatever
-//! way gives its place back.
+//! Who is let in, decided before anything is started: places over the whole host and a trigger, what
+//! one source may have, rates, and rules of access. A permit is a value that is held and dropped, never
+//! a counter kept by hand, so a handler that dies in whatever way gives its place back.
 
+mod access;
+mod bucket;
 mod ceiling;
+mod counters;
+mod refusal;
+mod source;
+mod sources;
+mod turns;
+mod visitors;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::plan::{Admission, Rate};
+use crate::plan::{Over, PerSource, RateLimit};
+use access::Access;
+pub use access::Door;
 use ceiling::Ceiling;
+pub use counters::Counters;
+pub use refusal::{Refusal, Shortage};
+use source::Prefixes;
+pub use source::Source;
+use sources::{SourcePermit, Sources};
+use turns::{Turn, Turns};
+use visitors::Visitors;
 
 /// The places of the whole host.
 #[derive(Clone, Debug)]
@@ -26,27 +37,47 @@ pub struct HostLimit {
     files: Arc<Ceiling>,
 }
 
-/// The places of one trigger.
+/// The places of one trigger, and what else bounds who is let in.
 #[derive(Debug)]
 pub struct Limits {
     host: HostLimit,
     trigger: Ceiling,
     /// Descriptors that each handler may open.
     files: u32,
-    rate: Option<DefaultDirectRateLimiter>,
-    per_source: Option<Arc<Sources>>,
+    /// Over it, accepting waits.
+    pace: Option<Arc<Turns>>,
+    /// Over it, connections are refused.
+    most: Option<Arc<Turns>>,
+    source: Option<OneSource>,
+    access: Option<Arc<Access>>,
+}
+
+/// What one source may have.
+#[derive(Debug)]
+struct OneSource {
+    prefixes: Prefixes,
+    /// Whether clients of this machine are bounded, too.
+    local: bool,
+    places: Arc<Sources>,
+    rate: Option<Visitors>,
 }
 
 /// What a connection holds while it lasts.
 #[derive(Debug, Default)]
 pub struct Permits {
-    _places: Option<Places>,
+    _places: Option<Held>,
     _source: Option<SourcePermit>,
 }
 
 /// A place in the host and in a trigger: what has to be had before a connection is accepted.
 #[derive(Debug)]
 pub struct Places {
+    held: Held,
+    turn: Option<Turn>,
+}
+
+#[derive(Debug)]
+struct Held {
     _trigger: OwnedSemaphorePermit,
     _files: OwnedSemaphorePermit,
     _host: OwnedSemaphorePermit,
@@ -75,15 +106,22 @@ impl HostLimit {
 
 impl Limits {
     /// The limits of a trigger whose handlers open up to `files` each, in a host with these places.
-    pub fn new(admission: &Admission, files: u32, host: HostLimit) -> Self {
+    pub fn new(door: &Door, files: u32, host: HostLimit) -> Self {
+        let Door { admission, access } = door;
+        let turns = |wanted| match admission.rate {
+            Some(RateLimit { bucket, over }) if over == wanted => {
+                Some(Arc::new(Turns::new(bucket)))
+            }
+            _ => None,
+        };
         Self {
             host,
             files,
             trigger: Ceiling::new(admission.connections.get()),
-            rate: admission.rate.map(|rate| RateLimiter::direct(quota(rate))),
-            per_source: admission
-                .per_source
-                .map(|limit| Arc::new(Sources::new(limit))),
+            pace: turns(Over::Wait),
+            most: turns(Over::Refuse),
+            source: admission.per_source.map(OneSource::new),
+            access: access.clone(),
         }
     }
 
@@ -92,44 +130,98 @@ impl Limits {
     /// backlog, as with tcpserver, and costs the host nothing.
     pub async fn place(&self) -> Places {
         // The rate first: who waits for it must not keep a place from others.
-        if let Some(rate) = &self.rate {
-            while let Err(early) = rate.check() {
-                tokio::time::sleep(early.wait_time_from(DefaultClock::default().now())).await;
-            }
-        }
+        let turn = match &self.pace {
+            Some(pace) => Some(Turns::next(pace).await),
+            None => None,
+        };
         let trigger = self.trigger.take(1).await;
         let files = self.host.files.take(self.files).await;
         let host = self.host.connections.take(1).await;
         Places {
-            _trigger: trigger,
-            _files: files,
-            _host: host,
+            held: Held {
+                _trigger: trigger,
+                _files: files,
+                _host: host,
+            },
+            turn,
         }
     }
 
-    /// The same where there is nothing to wait for: `None` when there may be.
-    pub fn place_at_once(&self) -> Option<Places> {
-        if self.rate.is_some() {
-            return None;
-        }
-        Some(Places {
-            _trigger: self.trigger.take_at_once(1)?,
-            _files: self.host.files.take_at_once(self.files)?,
-            _host: self.host.connections.take_at_once(1)?,
+    /// The same where there is nothing to wait for.
+    ///
+    /// # Errors
+    /// What there is too little of.
+    pub fn place_at_once(&self) -> Result<Places, Shortage> {
+        let turn = match &self.pace {
+            Some(pace) => Some(Turns::take(pace).map_err(|_| Shortage::Rate)?),
+            None => None,
+        };
+        let Self {
+            host,
+            trigger,
+            files,
+            ..
+        } = self;
+        Ok(Places {
+            held: Held {
+                _trigger: trigger.take_at_once(1).ok_or(Shortage::Connections)?,
+                _files: host.files.take_at_once(*files).ok_or(Shortage::HostFiles)?,
+                _host: host.connections.take_at_once(1).ok_or(Shortage::HostConnections)?,
+            },
+            turn,
         })
     }
 
-    /// Turns a place into the permits of a connection from `source`, unless that holds as many as
-    /// it may.
-    pub fn admit(&self, places: Places, source: Source) -> Result<Permits, SourceFull> {
-        let source = match &self.per_source {
-            None => None,
-            Some(sources) => Some(sources.take(source)?),
+    /// Turns a place into the permits of a connection from `source`.
+    ///
+    /// # Errors
+    /// Why it is not to be let in. It has used up nothing then.
+    pub fn admit(&self, places: Places, source: Source) -> Result<Permits, Refusal> {
+        if let Some(access) = &self.access {
+            access.admits(source)?;
+        }
+        let source = match &self.source {
+            Some(one) if one.local || !source.is_local() => Some(one.admit(source)?),
+            _ => None,
         };
+        if let Some(most) = &self.most {
+            Turns::take(most).map_err(|_| Refusal::Rate)?.spend();
+        }
+        let Places { held, turn } = places;
+        if let Some(turn) = turn {
+            turn.spend();
+        }
         Ok(Permits {
-            _places: Some(places),
+            _places: Some(held),
             _source: source,
         })
+    }
+}
+
+impl OneSource {
+    fn new(limit: PerSource) -> Self {
+        let PerSource {
+            connections,
+            rate,
+            inet,
+            inet6,
+            local,
+        } = limit;
+        Self {
+            prefixes: Prefixes { inet, inet6 },
+            local,
+            places: Arc::new(Sources::new(connections)),
+            rate: rate.map(Visitors::new),
+        }
+    }
+
+    fn admit(&self, source: Source) -> Result<SourcePermit, Refusal> {
+        let key = self.prefixes.key(source);
+        let permit = self.places.take(key).ok_or(Refusal::PerSource)?;
+        match &self.rate {
+            Some(rate) if !rate.take(key) => Err(Refusal::SourceRate),
+            _ => Ok(permit),
+        }
     }
 }
 
@@ -140,148 +232,5 @@ impl Permits {
     }
 }
 
-/// A source that holds as many connections as it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceFull;
-
-/// What counts as one source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// An IPv4 address, or the /64 prefix of an IPv6 address: whoever has one has all of it.
-    Inet(IpAddr),
-    /// A user of this machine.
-    User(u32),
-}
-
-impl Source {
-    /// That of an address.
-    pub fn inet(ip: IpAddr) -> Self {
-        // An IPv4 client of a dual-stack listener is an IPv4 client.
-        Self::Inet(match ip.to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),
-            v4 @ IpAddr::V4(_) => v4,
-        })
-    }
-}
-
-/// How many connections each source holds. A source without any has no entry, so the table never
-/// holds more entries than there are connections.
-#[derive(Debug)]
-struct Sources {
-    limit: NonZeroU32,
-    held: Mutex<HashMap<Source, u32>>,
-}
-
-#[derive(Debug)]
-struct SourcePermit {
-    source: Source,
-    sources: Arc<Sources>,
-}
-
-impl Sources {
-    fn new(limit: NonZeroU32) -> Self {
-        Self {
-            limit,
-            held: Mutex::default(),
-        }
-    }
-
-    fn take(self: &Arc<Self>, source: Source) -> Result<SourcePermit, SourceFull> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(source).or_insert(0);
-        if *count >= self.limit.get() {
-            return Err(SourceFull);
-        }
-        *count += 1;
-        Ok(SourcePermit {
-            source,
-            sources: self.clone(),
-        })
-    }
-}
-
-impl Drop for SourcePermit {
-    fn drop(&mut self) {
-        let mut held = self
-            .sources
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut count) = held.entry(self.source) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-}
-
-fn quota(rate: Rate) -> Quota {
-    let each = rate.per / rate.count.get();
-    Quota::with_period(each.max(Duration::from_nanos(1)))
-        .expect("the period is not zero")
-        .allow_burst(rate.count)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits(per_source: Option<u32>) -> Limits {
-        let host = HostLimit::new(NonZeroU32::new(2).unwrap(), 0);
-        let admission = Admission {
-            connections: NonZeroU32::new(10).unwrap(),
-            per_source: per_source.and_then(NonZeroU32::new),
-            rate: None,
-            defer: false,
-        };
-        Limits::new(&admission, 0, host)
-    }
-
-    fn source(address: &str) -> Source {
-        Source::inet(address.parse().unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_place_comes_back_when_the_connection_is_dropped() {
-        let limits = limits(None);
-        let first = limits.place().await;
-        let second = limits.place().await;
-        assert_eq!(limits.host.open(), 2);
-        drop((first, second));
-        assert_eq!(limits.host.open(), 0);
-    }
-
-    #[tokio::test]
-    async fn fewer_places_are_fewer_when_those_above_come_back() {
-        let ceiling = Ceiling::new(3);
-        let held = [(); 3].map(|()| ceiling.take_at_once(1).unwrap());
-        ceiling.resize(1).await;
-        assert_eq!(ceiling.held(), 1);
-        let [first, second, third] = held;
-        drop((first, second));
-        tokio::task::yield_now().await;
-        assert!(ceiling.take_at_once(1).is_none());
-        drop(third);
-        assert!(ceiling.take_at_once(1).is_some());
-        ceiling.resize(2).await;
-        let both = (ceiling.take(1).await, ceiling.take_at_once(1).unwrap());
-        assert_eq!(ceiling.held(), 2);
-        drop(both);
-    }
-
-    #[tokio::test]
-    async fn an_ipv6_source_is_its_64_bit_prefix_and_leaves_no_trace() {
-        let limits = limits(Some(1));
-        let held = limits
-            .admit(limits.place().await, source("2001:db8::1"))
-            .unwrap();
-        let same = limits.admit(limits.place().await, source("2001:db8::2"));
-        assert_eq!(same.unwrap_err(), SourceFull);
-        let other = limits
-            .admit(limits.place().await, source("2001:db8:0:1::1"))
-            .unwrap();
-        drop((held, other));
-        assert!(limits.per_source.unwrap().held.lock().unwrap().is_empty());
-    }
-}
+mod tests;

@@ -2,10 +2,12 @@
 //! the folder of the trigger file, and a state that makes no sense has no value here.
 
 mod address;
+mod admission;
 mod clash;
 pub mod describe;
 mod fit;
 mod guest;
+mod hours;
 mod identity;
 mod load;
 mod meaning;
@@ -13,6 +15,7 @@ mod native;
 mod network;
 mod quantity;
 mod rlimit;
+mod rules;
 mod scope;
 mod socket;
 mod text;
@@ -28,8 +31,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 
 pub use address::{Address, AddressError};
+pub use admission::{Admission, BANNER_MAX, Bucket, Over, PerSource, RateLimit};
+pub use hours::Hours;
 pub use load::PlanError;
 pub use network::{Allowed, Denied, Host, HttpScheme, Name, Network, Ports, Target, Transport};
+pub use rules::{Rule, Rules};
 
 /// All that one host is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,20 +112,7 @@ pub enum Job {
     Native(NativeJob),
 }
 
-/// Who is let in, where the host accepts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admission {
-    /// Connections of this trigger open at once; past it the kernel's backlog is the queue.
-    pub connections: NonZeroU32,
-    /// Connections open at once from one source address (unix: one user); past it they are refused.
-    pub per_source: Option<NonZeroU32>,
-    /// Connections accepted per time; past it accepting waits.
-    pub rate: Option<Rate>,
-    /// Whether a handler starts only when its client has sent something.
-    pub defer: bool,
-}
-
-/// `count` in each `per`, e.g. 50 a second, with bursts of up to `count`.
+/// `count` in each `per`, e.g. 50 a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Connections.

@@ -3,6 +3,7 @@
 
 mod job;
 mod post;
+mod queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::connection::{Connection, Peer, Stream};
 use crate::handler::{Handler, Serving};
-use crate::limits::{HostLimit, Limits, Places};
+use crate::limits::{Counters, HostLimit, Limits, Places, Refusal};
 use crate::listener::{Accepted, Listener};
 use crate::log::{self, End, Sparing};
 use crate::meter::Meter;
@@ -24,6 +25,7 @@ use crate::workers::{Home, Seat, Work, Workers};
 use job::HandedOver;
 pub use post::{Post, Served};
 use post::{Relief, served};
+use queue::Queue;
 
 /// A trigger that is ready to be served at any number of listeners.
 #[derive(Clone)]
@@ -41,7 +43,11 @@ pub struct Accepting {
     /// Whether it starts at the first byte only.
     defer: bool,
     limits: Limits,
+    /// What refused clients hear.
+    banner: Option<Box<[u8]>>,
+    counters: Counters,
     rejects: Sparing,
+    pauses: Sparing,
 }
 
 /// One listener of a trigger that accepts.
@@ -66,14 +72,17 @@ impl Service {
     ) -> Self {
         let trigger = trigger.name.clone();
         match serving {
-            Serving::Accept(handler, admission) => {
-                let limits = Limits::new(&admission, handler.files(), host.clone());
+            Serving::Accept(handler, door) => {
+                let limits = Limits::new(&door, handler.files(), host.clone());
                 Self::Accept(Arc::new(Accepting {
                     trigger,
                     handler,
-                    defer: admission.defer,
+                    defer: door.admission.defer,
                     limits,
+                    banner: door.admission.banner.map(|text| text.into_bytes().into()),
+                    counters: Counters::default(),
                     rejects: Sparing::new(),
+                    pauses: Sparing::new(),
                 }))
             }
             Serving::HandOver(exec) => Self::HandOver(Arc::new(HandedOver::new(trigger, exec))),
@@ -161,18 +170,10 @@ async fn accept(
 impl Gate {
     /// Accepts for ever, and starts a handler for each connection.
     async fn accept(&self) {
-        let Accepting {
-            trigger, limits, ..
-        } = &*self.accepting;
+        let trigger = &self.accepting.trigger;
+        let mut queue = Queue::new(&self.accepting, &self.listener);
         loop {
-            self.listener.maybe_waiting().await;
-            let places = if let Some(places) = limits.place_at_once() {
-                places
-            } else {
-                // A turn or a place that has to be waited for is not taken for nobody.
-                self.listener.waiting().await;
-                limits.place().await
-            };
+            let places = queue.place().await;
             match self.listener.accept() {
                 Accepted::Connection(stream, peer) => self.begin(places, stream, peer),
                 Accepted::Gone => {}
@@ -189,17 +190,16 @@ impl Gate {
         let Accepting {
             trigger,
             limits,
-            rejects,
+            counters,
             ..
         } = &*self.accepting;
         let id = next_id();
         let since = Instant::now();
-        let Ok(permits) = limits.admit(places, peer.source()) else {
-            if let Some(unwritten) = rejects.turn() {
-                info!(%trigger, id, %peer, reason = "per_source", unwritten, "reject");
-            }
-            return;
+        let permits = match limits.admit(places, peer.source()) {
+            Ok(permits) => permits,
+            Err(why) => return self.accepting.refuse(id, &stream, &peer, why),
         };
+        counters.accept();
         debug!(%trigger, id, %peer, "accept");
         let meter = Arc::new(Meter::new(since));
         let local = self.listener.local.clone();
@@ -226,6 +226,42 @@ impl Gate {
         } else {
             home.spawn(one(record, start.run(), seat));
         }
+    }
+}
+
+impl Accepting {
+    /// Sends a client away, at once and without a task: whoever floods the door costs as little as
+    /// can be.
+    fn refuse(&self, id: u64, stream: &Stream, peer: &Peer, why: Refusal) {
+        self.counters.refuse(why);
+        if let Some(banner) = &self.banner {
+            stream.dismiss(banner);
+        }
+        if let Some(unwritten) = self.rejects.turn() {
+            info!(trigger = %self.trigger, id, %peer, reason = %why, unwritten, "reject");
+        }
+    }
+}
+
+/// Its numbers, when it accepts nothing more.
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        let Self {
+            trigger, counters, ..
+        } = self;
+        let refused = |why| Some(counters.refused(why)).filter(|count| *count > 0);
+        let pauses = Some(counters.pauses()).filter(|count| *count > 0);
+        info!(
+            %trigger,
+            accepted = counters.accepted(),
+            denied = refused(Refusal::Denied),
+            time = refused(Refusal::Time),
+            per_source = refused(Refusal::PerSource),
+            source_rate = refused(Refusal::SourceRate),
+            rate = refused(Refusal::Rate),
+            pauses,
+            "drain"
+        );
     }
 }
 

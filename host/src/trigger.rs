@@ -14,7 +14,7 @@ use toml::Spanned;
 
 pub use diagnostic::{Problem, Problems, did_you_mean, printable, quoted};
 pub use reader::{Field, Key};
-pub use shape::{BooleanOrText, Entries, ListOr, NumberOrText, OneOrMany, TextOr};
+pub use shape::{BooleanOrText, CountOr, Entries, ListOr, NumberOrText, OneOrMany, TextOr};
 pub use source::{Source, Span};
 
 use reader::{Keys, Table};
@@ -67,6 +67,14 @@ pub struct Trigger {
     pub limits: Field<Limits>,
     /// Whether a handler starts at the first byte only.
     pub defer: Field<bool>,
+    /// Clients that are let in.
+    pub allow: Field<OneOrMany<String>>,
+    /// Clients that are not.
+    pub deny: Field<OneOrMany<String>>,
+    /// Hours in which clients are let in.
+    pub access_times: Field<OneOrMany<String>>,
+    /// What refused clients hear.
+    pub banner: Field<String>,
     /// The keys that only a guest gives a meaning to.
     pub guest: GuestKeys,
     /// The keys that only a native job gives a meaning to.
@@ -147,10 +155,10 @@ pub struct Socket {
 pub struct Limits {
     /// Open at once.
     pub connections: Field<i64>,
-    /// Open at once from one source.
-    pub per_source: Field<i64>,
+    /// Of one source.
+    pub per_source: Field<CountOr<PerSource>>,
     /// Accepted per time.
-    pub rate: Field<String>,
+    pub rate: Field<TextOr<Rate>>,
     /// A size.
     pub memory: Field<String>,
     /// A size.
@@ -161,6 +169,30 @@ pub struct Limits {
     pub deadline: Field<String>,
     /// A duration.
     pub idle: Field<String>,
+}
+
+/// `limits.per_source`, written in full.
+#[derive(Clone, Debug, Default)]
+pub struct PerSource {
+    /// Open at once.
+    pub connections: Field<i64>,
+    /// Accepted per time.
+    pub rate: Field<TextOr<Rate>>,
+    /// Bits of an IPv4 address.
+    pub inet: Field<i64>,
+    /// Bits of an IPv6 address.
+    pub inet6: Field<i64>,
+}
+
+/// A rate, written in full.
+#[derive(Clone, Debug, Default)]
+pub struct Rate {
+    /// A rate.
+    pub limit: Field<String>,
+    /// Connections.
+    pub burst: Field<i64>,
+    /// `wait` or `refuse`.
+    pub over: Field<String>,
 }
 
 /// One of `dirs`, written in full.
@@ -242,6 +274,13 @@ impl Keys for Trigger {
         ("connections", "limits.connections"),
         ("max_connections", "limits.connections"),
         ("per_source", "limits.per_source"),
+        ("instances_per_source", "limits.per_source"),
+        ("only_from", "allow"),
+        ("no_access", "deny"),
+        ("allowed", "allow"),
+        ("denied", "deny"),
+        ("access_time", "access_times"),
+        ("banner_fail", "banner"),
         ("rate", "limits.rate"),
         ("cps", "limits.rate"),
         ("memory", "limits.memory"),
@@ -267,6 +306,10 @@ impl Keys for Trigger {
             env: table.take("env", r#"a table such as { NAME = "value" }"#),
             limits: table.take("limits", "a table such as { connections = 100 }"),
             defer: table.take("defer", "a boolean"),
+            allow: table.take("allow", r#"a list such as ["10.0.0.0/8", "uid:1000"]"#),
+            deny: table.take("deny", r#"a list such as ["10.0.0.0/8", "uid:1000"]"#),
+            access_times: table.take("access_times", r#"a list such as ["mon-fri 08:00-18:00"]"#),
+            banner: table.take("banner", "a string"),
             guest: GuestKeys::ask(table),
             native: NativeKeys::ask(table),
             has_unknown_keys: table.finish(),
@@ -340,13 +383,52 @@ impl Keys for Limits {
     fn ask(table: &mut Table<'_>) -> Self {
         Self {
             connections: table.take("connections", "an integer"),
-            per_source: table.take("per_source", "an integer"),
-            rate: table.take("rate", r#"a rate such as "50/s""#),
+            per_source: table.take(
+                "per_source",
+                r#"an integer, "unlimited" or a table such as { connections = 20, rate = "10/s" }"#,
+            ),
+            rate: table.take(
+                "rate",
+                r#"a rate such as "50/s" or a table such as { limit = "50/s", over = "refuse" }"#,
+            ),
             memory: table.take("memory", r#"a size such as "64MiB""#),
             stack: table.take("stack", r#"a size such as "512KiB""#),
             cpu: table.take("cpu", r#"a duration such as "10s""#),
             deadline: table.take("deadline", r#"a duration such as "1h""#),
             idle: table.take("idle", r#"a duration such as "5m""#),
+        }
+    }
+}
+
+impl Keys for PerSource {
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
+        ("limit", "connections"),
+        ("ipv4", "inet"),
+        ("ipv6", "inet6"),
+        ("prefix", "inet"),
+    ];
+
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            connections: table.take("connections", "an integer"),
+            rate: table.take(
+                "rate",
+                r#"a rate such as "10/s" or a table such as { limit = "10/s", burst = 20 }"#,
+            ),
+            inet: table.take("inet", "an integer"),
+            inet6: table.take("inet6", "an integer"),
+        }
+    }
+}
+
+impl Keys for Rate {
+    const ELSEWHERE: &'static [(&'static str, &'static str)] = &[("rate", "limit")];
+
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            limit: table.take("limit", r#"a rate such as "50/s""#),
+            burst: table.take("burst", "an integer"),
+            over: table.take("over", r#""wait" or "refuse""#),
         }
     }
 }

@@ -5,10 +5,12 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use super::words::{
-    Command, Count, Door, Inside, Listen, Name, Time, reaches, resource_limit, variables, visible,
+    Command, Count, Door, Inside, Listen, Name, Time, admits, reaches, resource_limit, variables,
+    visible,
 };
 use super::{
-    Access, GuestJob, Job, Location, NativeJob, NativeStyle, Plan, SocketOptions, Trigger,
+    Access, Admission, GuestJob, Job, Location, NativeJob, NativeStyle, Plan, SocketOptions,
+    Trigger,
 };
 
 /// The host's own part of a plan, as a block of lines.
@@ -68,7 +70,10 @@ pub fn trigger(trigger: &Trigger, serves: Option<&str>) -> impl Display {
         for address in addresses {
             line(f, "", Listen(address))?;
         }
-        describe_socket(f, socket, host_accepts(job))?;
+        describe_socket(f, socket, admission(job).is_some())?;
+        if let Some(admits) = admission(job).and_then(admits) {
+            line(f, "admits", admits)?;
+        }
         match job {
             Job::Guest {
                 guest,
@@ -109,10 +114,14 @@ fn line(f: &mut Formatter<'_>, what: &str, text: impl Display) -> fmt::Result {
     writeln!(f, "  {what:<8} {text}")
 }
 
-fn host_accepts(job: &Job) -> bool {
+/// Who is let in, where the host accepts.
+fn admission(job: &Job) -> Option<&Admission> {
     match job {
-        Job::Guest { .. } => true,
-        Job::Native(native) => matches!(native.style, NativeStyle::Connection(_)),
+        Job::Guest { admission, .. } => Some(admission),
+        Job::Native(native) => match &native.style {
+            NativeStyle::Connection(admission) => Some(admission),
+            NativeStyle::Listener { .. } => None,
+        },
     }
 }
 

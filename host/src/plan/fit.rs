@@ -64,6 +64,15 @@ pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
             );
         }
     }
+    if fit == Fit::GuestOrNative && !accept {
+        for key in access_keys(trigger) {
+            scope.refuse(
+                key,
+                "would not hold for the fallback, which accepts by itself,",
+                "with `accept = true` the host accepts for it, too, and can refuse",
+            );
+        }
+    }
     if fit == Fit::Native {
         for key in guest_keys(&trigger.guest) {
             scope.refuse(
@@ -72,9 +81,11 @@ pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
                 instead_for_native(&key.path),
             );
         }
-        if !accept && let Some(key) = trigger.defer.key() {
-            let why = "means nothing for a native job that accepts by itself";
-            scope.refuse(key, why, instead_for_native(&key.path));
+        if !accept {
+            for key in trigger.defer.key().into_iter().chain(access_keys(trigger)) {
+                let why = "means nothing for a native job that accepts by itself";
+                scope.refuse(key, why, instead_for_native(&key.path));
+            }
         }
         if let Field::Given(_, limits) = &trigger.limits {
             for key in limits_beyond(limits.get_ref(), accept) {
@@ -89,6 +100,18 @@ pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
         }
     }
     Some(fit)
+}
+
+/// The keys that say who is refused: what is not asked of everybody protects nobody.
+fn access_keys(trigger: &Trigger) -> impl Iterator<Item = &Key> {
+    [
+        trigger.allow.key(),
+        trigger.deny.key(),
+        trigger.access_times.key(),
+        trigger.banner.key(),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Every key beside the handler that only a guest gives a meaning to.
@@ -195,6 +218,9 @@ fn instead_for_native(path: &str) -> &'static str {
         "network" => "a native job reaches what this machine reaches: use the system's firewall",
         "config" => "a native job is told by `env` and by its arguments",
         "defer" => "with `accept = true` the host accepts and can wait for the first byte",
+        "allow" | "deny" | "access_times" | "banner" => {
+            "with `accept = true` the host accepts, and can refuse"
+        }
         "limits.memory" => r#"use `limit`, such as `limit = { as = "512MiB" }`"#,
         "limits.stack" => r#"use `limit`, such as `limit = { stack = "8MiB" }`"#,
         "limits.cpu" => "use `limit`, in seconds, such as `limit = { cpu = 10 }`",

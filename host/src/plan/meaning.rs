@@ -3,7 +3,6 @@
 //! not compile.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use toml::Spanned;
 use super::clash::Claims;
 use super::fit::{self, Fit};
 use super::native::Bounds;
-use super::quantity::{duration, limit, memory, rate, stack, time_limit};
+use super::quantity::{duration, limit, memory, stack, time_limit};
 use super::scope::{Scope, Wrong};
 use super::{
-    Admission, GuestLimits, Job, Location, Plan, Rate, Trigger, guest, native, socket, text,
+    GuestLimits, Job, Location, Plan, Trigger, admission, guest, native, rules, socket, text,
 };
 use crate::trigger::{
     self, BooleanOrText, Field, Host, HostLimits, Limits, Problems, Source, Span, TriggerFile,
@@ -23,7 +22,6 @@ use crate::trigger::{
 };
 
 const GRACE: Duration = Duration::from_secs(30);
-const CONNECTIONS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 const CPU: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_hours(1);
 const IDLE: Duration = Duration::from_mins(5);
@@ -174,6 +172,10 @@ fn read_trigger(
         env,
         limits,
         defer,
+        allow,
+        deny,
+        access_times,
+        banner,
         guest: guest_keys,
         native: native_keys,
         has_unknown_keys,
@@ -194,13 +196,15 @@ fn read_trigger(
     let socket = socket::options(scope, socket, &listen, host_accepts);
     let env = text::env(scope, env);
     let limits = read_limits(scope, limits.given().unwrap_or_default());
-    let defer = defer.given().unwrap_or(false);
-    let admission = || Admission {
-        connections: limits.connections.unwrap_or(CONNECTIONS),
-        per_source: limits.per_source,
-        rate: limits.rate,
+    rules::fit(scope, &allow, &deny, &listen);
+    let keys = admission::Keys {
+        allow,
+        deny,
+        access_times,
+        banner,
         defer,
     };
+    let admission = admission::read(scope, &limits.admission, keys);
     let guest_limits = GuestLimits {
         memory: limits.memory.unwrap_or(GuestLimits::MEMORY),
         stack: limits.stack.unwrap_or(GuestLimits::STACK),
@@ -209,7 +213,7 @@ fn read_trigger(
         idle: limits.idle.unwrap_or(IDLE),
     };
     let bounds = || Bounds {
-        admission: admission(),
+        admission: admission.clone(),
         deadline: limits.deadline,
         deadline_of_connections: DEADLINE,
     };
@@ -218,7 +222,7 @@ fn read_trigger(
             let guest = guest::job(scope, guest_keys, env, guest_limits)?;
             Job::Guest {
                 guest: Box::new(guest),
-                admission: admission(),
+                admission,
                 fallback: None,
             }
         }
@@ -227,7 +231,7 @@ fn read_trigger(
             let fallback = native::job(scope, native_keys, env, bounds());
             Job::Guest {
                 guest: Box::new(guest?),
-                admission: admission(),
+                admission,
                 fallback: Some(fallback?),
             }
         }
@@ -254,9 +258,7 @@ fn check_name(scope: &mut Scope<'_>, name: &Spanned<String>) {
 
 /// The limits that are written.
 struct WrittenLimits {
-    connections: Option<NonZeroU32>,
-    per_source: Option<NonZeroU32>,
-    rate: Option<Rate>,
+    admission: admission::Written,
     memory: Option<u64>,
     stack: Option<u64>,
     cpu: Option<Duration>,
@@ -268,7 +270,7 @@ fn read_limits(scope: &mut Scope<'_>, limits: Limits) -> WrittenLimits {
     let Limits {
         connections,
         per_source,
-        rate: per_time,
+        rate,
         memory: size,
         stack: depth,
         cpu,
@@ -276,9 +278,7 @@ fn read_limits(scope: &mut Scope<'_>, limits: Limits) -> WrittenLimits {
         idle,
     } = limits;
     WrittenLimits {
-        connections: scope.value(connections, limit),
-        per_source: scope.value(per_source, limit),
-        rate: scope.text(per_time, rate),
+        admission: admission::limits(scope, connections, per_source, rate),
         memory: scope.text(size, memory),
         stack: scope.text(depth, stack),
         cpu: scope.text(cpu, time_limit),

@@ -51,6 +51,17 @@ pub enum NumberOrText {
     Text(String),
 }
 
+/// A number, or a word, or a table with more to say.
+#[derive(Clone, Debug)]
+pub enum CountOr<T> {
+    /// Any integer that TOML has.
+    Count(i64),
+    /// A string.
+    Text(String),
+    /// The table.
+    Table(T),
+}
+
 /// A table whose keys the user chooses, in the order of the file.
 pub type Entries<T> = Vec<(Spanned<String>, Spanned<T>)>;
 
@@ -139,6 +150,18 @@ impl Shape for BooleanOrText {
         match value {
             DeValue::String(text) => Ok(Self::Text(text.into_owned())),
             other => bool::read(other, at, problems).map(Self::Boolean),
+        }
+    }
+}
+
+impl<T: Keys> Shape for CountOr<T> {
+    const NAME: &'static str = "an integer, a string or a table";
+
+    fn read(value: DeValue<'_>, at: &At<'_>, problems: &mut Problems) -> Result<Self, Mismatch> {
+        match value {
+            DeValue::String(text) => Ok(Self::Text(text.into_owned())),
+            DeValue::Table(_) => T::read(value, at, problems).map(Self::Table),
+            other => i64::read(other, at, problems).map(Self::Count),
         }
     }
 }

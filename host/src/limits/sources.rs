@@ -1,0 +1,66 @@
+//! How many connections each source holds. A source without any has no entry, so the table never
+//! holds more entries than there are connections, however many addresses come by.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::source::Key;
+
+#[derive(Debug)]
+pub(super) struct Sources {
+    limit: NonZeroU32,
+    held: Mutex<HashMap<Key, u32>>,
+}
+
+/// One connection of a source, held while it lasts.
+#[derive(Debug)]
+pub(super) struct SourcePermit {
+    source: Key,
+    sources: Arc<Sources>,
+}
+
+impl Sources {
+    pub fn new(limit: NonZeroU32) -> Self {
+        Self {
+            limit,
+            held: Mutex::default(),
+        }
+    }
+
+    /// One more; `None` when it holds as many as it may.
+    pub fn take(self: &Arc<Self>, source: Key) -> Option<SourcePermit> {
+        let mut held = self.held();
+        let count = held.entry(source).or_insert(0);
+        if *count >= self.limit.get() {
+            return None;
+        }
+        *count += 1;
+        Some(SourcePermit {
+            source,
+            sources: self.clone(),
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Key, u32>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many sources hold a connection.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.held().len()
+    }
+}
+
+impl Drop for SourcePermit {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut count) = self.sources.held().entry(self.source) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
