@@ -237,12 +237,7 @@ pub async fn what_cannot_start_is_refused_when_it_is_loaded(spawner: Handle) {
 pub async fn a_connection_is_stdin_stdout_and_descriptor_3(spawner: Handle) {
     let script = "read line; echo \"$line, $LISTEN_FDS $REMOTE_PORT ${UPSTART_FDS-unset}\"; echo more >&3; exit 7";
     let mut job = job(&["/bin/sh", "-c", script]);
-    job.style = NativeStyle::Connection(Admission {
-        connections: NonZeroU32::MIN,
-        per_source: None,
-        rate: None,
-        defer: false,
-    });
+    job.style = NativeStyle::Connection(Admission::default());
     let exec = Exec::load(&job, "test", &spawner).unwrap();
     let (mut client, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();

@@ -148,6 +148,21 @@ pub(super) fn read(scope: &mut Scope<'_>, written: &Written, keys: Keys) -> Admi
     }
 }
 
+/// What holds when a trigger says nothing.
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS,
+            per_source: per_source(None, CONNECTIONS),
+            rate: None,
+            rules: Rules::default(),
+            hours: Vec::new(),
+            banner: None,
+            defer: false,
+        }
+    }
+}
+
 impl Rules {
     /// Whether they let in everybody.
     #[must_use]
