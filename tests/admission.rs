@@ -332,7 +332,7 @@ fn a_flood_over_a_rate_that_refuses_lets_a_burst_in_and_not_one_more() {
     assert_eq!(numbers["pauses"], Value::Null);
 }
 
-/// systemd's TEST-07-PID1.poll-limit: of a flood of a hundred as many are accepted as the limit has
+/// systemd's `TEST-07-PID1.poll-limit`: of a flood of a hundred as many are accepted as the limit has
 /// room for, and nothing is broken.
 #[test]
 fn of_a_hundred_that_flood_a_few_are_accepted_and_the_others_wait() {
@@ -396,7 +396,7 @@ fn a_burst_pauses_and_recovers_and_never_ends_a_trigger() {
     assert_eq!(numbers(&host, "burst")["accepted"], 91);
 }
 
-/// systemd's TEST-07-PID1.issue-2467: what cannot start does not do so again and again.
+/// systemd's `TEST-07-PID1.issue-2467`: what cannot start does not do so again and again.
 #[test]
 fn a_job_that_fails_does_not_spin_and_its_trigger_lives() {
     let host = Host::start(&format!(
@@ -431,7 +431,7 @@ fn a_job_that_fails_does_not_spin_and_its_trigger_lives() {
     });
 }
 
-/// NetBSD inetd's t_accept_max: over unix and TCP, with a concurrency of two, the third client is
+/// NetBSD inetd's `t_accept_max`: over unix and TCP, with a concurrency of two, the third client is
 /// queued, and served promptly when one of the first two is done.
 #[test]
 fn the_third_of_two_is_queued_and_served_when_the_first_is_done() {
@@ -479,7 +479,7 @@ fn the_third_of_two_is_queued_and_served_when_the_first_is_done() {
     );
 }
 
-/// NetBSD inetd's t_inetd, for streams: `ip_max` and `service_max` of a nowait service. A wait service
+/// NetBSD inetd's `t_inetd`, for streams: `ip_max` and `service_max` of a nowait service. A wait service
 /// accepts by itself, and is bounded by `respawn`.
 #[test]
 fn so_many_of_an_address_and_of_a_service_are_served_and_no_more() {

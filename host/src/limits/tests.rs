@@ -452,3 +452,34 @@ fn an_address_is_never_taken_for_a_user() {
     .map(|source| prefixes.key(source));
     assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
 }
+
+#[test]
+fn turns_that_threads_take_and_give_back_are_neither_lost_nor_made() {
+    const BURST: u32 = 1000;
+    let turns = Arc::new(Turns::new(bucket(1, HOUR, BURST)));
+    let spent: u32 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let turns = &turns;
+                scope.spawn(move || {
+                    let mut spent = 0;
+                    for round in 0..10_000 {
+                        match Turns::take(turns) {
+                            Ok(turn) if (round + thread) % 7 == 0 => {
+                                turn.spend();
+                                spent += 1;
+                            }
+                            // Given back, now or later.
+                            Ok(_) | Err(_) => {}
+                        }
+                    }
+                    spent
+                })
+            })
+            .collect();
+        threads.into_iter().map(|it| it.join().unwrap()).sum()
+    });
+    assert!(spent <= BURST, "{spent}");
+    let left = std::iter::from_fn(|| Turns::take(&turns).ok().map(Turn::spend));
+    assert_eq!(spent + u32::try_from(left.count()).unwrap(), BURST);
+}
