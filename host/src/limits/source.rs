@@ -1,6 +1,6 @@
 //! Where a connection comes from, and what of that counts as one source.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub(super) struct Prefixes {
 /// One source. Neither a user nor a prefix is ever taken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
-    Inet(u32),
-    Inet6(u128),
+    Inet(Ipv4Addr),
+    Inet6(Ipv6Addr),
     User(u32),
 }
 
@@ -48,14 +48,15 @@ impl Source {
 
 impl Prefixes {
     pub fn key(self, source: Source) -> Key {
-        // A prefix has a bit at least, so that no shift is as wide as its number.
         match source {
             Source::Inet(IpAddr::V4(ip)) => {
-                Key::Inet(u32::from(ip) & u32::MAX << (32 - u32::from(self.inet.clamp(1, 32))))
+                let rest = 32 - u32::from(self.inet);
+                Key::Inet((u32::from(ip) & u32::MAX.unbounded_shl(rest)).into())
             }
-            Source::Inet(IpAddr::V6(ip)) => Key::Inet6(
-                u128::from(ip) & u128::MAX << (128 - u32::from(self.inet6.clamp(1, 128))),
-            ),
+            Source::Inet(IpAddr::V6(ip)) => {
+                let rest = 128 - u32::from(self.inet6);
+                Key::Inet6((u128::from(ip) & u128::MAX.unbounded_shl(rest)).into())
+            }
             Source::Unix { uid, .. } => Key::User(uid),
         }
     }

@@ -351,7 +351,7 @@ proptest! {
             let source = if source.is_multiple_of(2) { source % 16 } else { source };
             let full = model.entry(source).or_insert(0);
             let wanted = bucket.take(*full, now).map(|after| *full = after).is_ok();
-            let let_in = table.take_at(Key::Inet(source), now);
+            let let_in = table.take_at(Key::User(source), now);
             prop_assert!(let_in || !wanted);
         }
     }
@@ -363,17 +363,17 @@ fn millions_of_sources_take_no_more_memory_lock_nobody_out_and_free_nobody_from_
     let table = Visitors::new(bucket(1, HOUR, 10));
     let before = table.size();
     assert!(before < 2 << 20, "{before} bytes");
-    let glutton = Key::Inet(1);
+    let glutton = Key::User(1);
     assert_eq!((0..100).filter(|_| table.take_at(glutton, 0)).count(), 10);
     for source in 0..FLOOD {
         // Nobody who comes for the first time is refused, however full it is.
-        assert!(table.take_at(Key::Inet6(source << 64), 0));
+        assert!(table.take_at(Key::Inet6((source << 64).into()), 0));
         if source.is_multiple_of(10_000) {
             assert!(!table.take_at(glutton, 0), "forgotten after {source}");
         }
     }
     assert_eq!(table.size(), before);
-    assert!(table.take_at(Key::Inet(2), 0), "an honest one");
+    assert!(table.take_at(Key::User(2), 0), "an honest one");
 
     // The table of places has an entry for each connection that is open, and for no other.
     let sources = Arc::new(Sources::new(count(1)));
@@ -381,7 +381,7 @@ fn millions_of_sources_take_no_more_memory_lock_nobody_out_and_free_nobody_from_
         .filter_map(|user| sources.take(Key::User(user)))
         .collect();
     for source in 0..FLOOD {
-        drop(sources.take(Key::Inet6(source << 64)));
+        drop(sources.take(Key::Inet6((source << 64).into())));
         assert!(sources.len() <= 1001);
     }
     drop(held);
