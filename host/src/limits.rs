@@ -166,7 +166,10 @@ impl Limits {
             held: Held {
                 _trigger: trigger.take_at_once(1).ok_or(Shortage::Connections)?,
                 _files: host.files.take_at_once(*files).ok_or(Shortage::HostFiles)?,
-                _host: host.connections.take_at_once(1).ok_or(Shortage::HostConnections)?,
+                _host: host
+                    .connections
+                    .take_at_once(1)
+                    .ok_or(Shortage::HostConnections)?,
             },
             turn,
         })
