@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use portcullis::connection::Local;
-use portcullis::limits::{HostLimit, Limits, Source};
+use portcullis::limits::{Door, HostLimit, Limits, Source};
 use portcullis::outcome::Outcome;
 use portcullis::plan::Admission;
 use portcullis::shutdown::Shutdown as Stop;
@@ -26,12 +26,12 @@ fn admit(criterion: &mut Criterion) {
     let many = NonZeroU32::new(1000).expect("it is not 0");
     let admission = Admission {
         connections: many,
-        per_source: Some(many),
-        rate: None,
-        defer: false,
+        ..Admission::default()
     };
-    let limits = Limits::new(&admission, 0, HostLimit::new(many, 0));
-    let source = Source::inet(Ipv4Addr::LOCALHOST.into());
+    let door = Door::of(&admission).expect("it names nobody");
+    let limits = Limits::new(&door, 0, HostLimit::new(many, 0), None);
+    // A remote one, which is counted.
+    let source = Source::inet(Ipv4Addr::new(192, 0, 2, 1).into());
     criterion.bench_function("admit", |bench| {
         bench.iter(|| {
             let places = limits.place_at_once().expect("there is room");

@@ -615,3 +615,40 @@ fn clients_of_this_machine_have_all_places_when_the_trigger_says_nothing() {
         client.echo(b"a tenth would be ten");
     }
 }
+
+#[test]
+fn a_reload_frees_nobody_from_a_limit() {
+    let triggers = |greeting: &str| {
+        format!(
+            r#"
+            [trigger.few]
+            listen = "127.0.0.1:0"
+            wasm = "{{guest:echo}}"
+            env = {{ GREETING = "{greeting}" }}
+            limits = {{ connections = 20, per_source = 1, rate = {{ limit = "3/h", over = "refuse" }} }}
+            "#
+        )
+    };
+    let host = Host::start(&triggers("before"));
+    let address = &host.addresses("few")[0];
+    let mut held = Client::from([127, 0, 0, 1], address);
+    held.echo(b"the place of its source, and a turn");
+    assert!(Client::from([127, 0, 0, 1], address).is_over());
+    let said = host.reload(&triggers("after"));
+    assert_eq!(
+        said.stdout,
+        "triggers: 0 added, 1 changed, 0 removed, 0 as before\n"
+    );
+    assert!(Client::from([127, 0, 0, 1], address).is_over());
+    for last in 2..=3 {
+        Client::from([127, 0, 0, last], address).echo(b"two turns are left");
+    }
+    assert!(Client::from([127, 0, 0, 4], address).is_over());
+    held.echo(b"as ever");
+    let numbers = numbers(&host, "few");
+    assert_eq!(
+        (&numbers["accepted"], &numbers["per_source"]),
+        (&3.into(), &2.into())
+    );
+    assert_eq!(numbers["rate"], 1);
+}

@@ -52,8 +52,9 @@ fn twenty_upgrades_under_load_refuse_and_lose_nothing() {
             let next = host.upgrade(ECHO);
             assert_eq!(next.addresses("echo"), host.addresses("echo"));
             assert_eq!(next.addresses("job"), host.addresses("job"));
-            let reason = host.logged("the drain", |line| verb(line) == "drain");
-            assert_eq!(reason["reason"], "upgrade");
+            host.logged("the drain", |line| {
+                verb(line) == "drain" && line["reason"] == "upgrade"
+            });
             held.echo(b"after");
             held.shutdown(Shutdown::Write);
             assert_eq!(held.rest(), b"");

@@ -41,7 +41,7 @@ pub struct HostLimit {
 #[derive(Debug)]
 pub struct Limits {
     host: HostLimit,
-    trigger: Ceiling,
+    trigger: Arc<Ceiling>,
     /// Descriptors that each handler may open.
     files: u32,
     /// Over it, accepting waits.
@@ -55,11 +55,12 @@ pub struct Limits {
 /// What one source may have.
 #[derive(Debug)]
 struct OneSource {
+    connections: NonZeroU32,
     prefixes: Prefixes,
     /// Whether clients of this machine are bounded, too.
     local: bool,
     places: Arc<Sources>,
-    rate: Option<Visitors>,
+    rate: Option<Arc<Visitors>>,
 }
 
 /// What a connection holds while it lasts.
@@ -106,21 +107,33 @@ impl HostLimit {
 
 impl Limits {
     /// The limits of a trigger whose handlers open up to `files` each, in a host with these places.
-    pub fn new(door: &Door, files: u32, host: HostLimit) -> Self {
+    /// What the limits `before` them have let in still counts: a reload frees nobody from a limit.
+    ///
+    /// # Panics
+    /// Outside of a runtime, when there are fewer places than before.
+    pub fn new(door: &Door, files: u32, host: HostLimit, before: Option<&Self>) -> Self {
         let Door { admission, access } = door;
         let turns = |wanted| match admission.rate {
             Some(RateLimit { bucket, over }) if over == wanted => {
-                Some(Arc::new(Turns::new(bucket)))
+                let turns = before.and_then(|it| it.pace.as_ref().or(it.most.as_ref()));
+                let turns = turns.filter(|turns| turns.are_of(bucket)).cloned();
+                Some(turns.unwrap_or_else(|| Arc::new(Turns::new(bucket))))
             }
             _ => None,
         };
+        let connections = admission.connections.get();
+        let trigger = before.map(|it| it.trigger.clone());
+        if let Some(trigger) = &trigger {
+            trigger.resize(connections);
+        }
+        let one = before.and_then(|it| it.source.as_ref());
         Self {
             host,
             files,
-            trigger: Ceiling::new(admission.connections.get()),
+            trigger: trigger.unwrap_or_else(|| Arc::new(Ceiling::new(connections))),
             pace: turns(Over::Wait),
             most: turns(Over::Refuse),
-            source: admission.per_source.map(OneSource::new),
+            source: admission.per_source.map(|limit| OneSource::new(limit, one)),
             access: access.clone(),
         }
     }
@@ -202,7 +215,7 @@ impl Limits {
 }
 
 impl OneSource {
-    fn new(limit: PerSource) -> Self {
+    fn new(limit: PerSource, before: Option<&Self>) -> Self {
         let PerSource {
             connections,
             rate,
@@ -210,17 +223,26 @@ impl OneSource {
             inet6,
             local,
         } = limit;
+        let prefixes = Prefixes { inet, inet6 };
+        // A source is another one when its prefix is.
+        let before = before.filter(|before| before.prefixes == prefixes);
         Self {
-            prefixes: Prefixes { inet, inet6 },
+            connections,
+            prefixes,
             local,
-            places: Arc::new(Sources::new(connections)),
-            rate: rate.map(Visitors::new),
+            places: before.map_or_else(Arc::default, |before| before.places.clone()),
+            rate: rate.map(|bucket| {
+                let rate = before.and_then(|before| before.rate.clone());
+                let rate = rate.filter(|rate| rate.are_of(bucket));
+                rate.unwrap_or_else(|| Arc::new(Visitors::new(bucket)))
+            }),
         }
     }
 
     fn admit(&self, source: Source) -> Result<SourcePermit, Refusal> {
         let key = self.prefixes.key(source);
-        let permit = self.places.take(key).ok_or(Refusal::PerSource)?;
+        let permit = Sources::take(&self.places, key, self.connections);
+        let permit = permit.ok_or(Refusal::PerSource)?;
         match &self.rate {
             Some(rate) if !rate.take(key) => Err(Refusal::SourceRate),
             _ => Ok(permit),

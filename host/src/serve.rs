@@ -2,6 +2,7 @@
 //! recorded. Several of these may run side by side; what they share is permits and counters.
 
 mod job;
+mod numbers;
 mod post;
 mod queue;
 
@@ -13,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::connection::{Connection, Peer, Stream};
 use crate::handler::{Handler, Serving};
-use crate::limits::{Counters, HostLimit, Limits, Places, Refusal};
+use crate::limits::{HostLimit, Limits, Places, Refusal};
 use crate::listener::{Accepted, Listener};
 use crate::log::{self, End, Sparing};
 use crate::meter::Meter;
@@ -23,6 +24,7 @@ use crate::preopen::env::Facts;
 use crate::shutdown::Drain;
 use crate::workers::{Home, Seat, Work, Workers};
 use job::HandedOver;
+use numbers::Numbers;
 pub use post::{Post, Served};
 use post::{Relief, served};
 use queue::Queue;
@@ -45,7 +47,7 @@ pub struct Accepting {
     limits: Limits,
     /// What refused clients hear.
     banner: Option<Box<[u8]>>,
-    counters: Counters,
+    numbers: Arc<Numbers>,
     rejects: Sparing,
     pauses: Sparing,
 }
@@ -68,19 +70,28 @@ impl Service {
         trigger: &Trigger,
         serving: Serving,
         host: &HostLimit,
-        _before: Option<&Self>,
+        before: Option<&Self>,
     ) -> Self {
         let trigger = trigger.name.clone();
         match serving {
             Serving::Accept(handler, door) => {
-                let limits = Limits::new(&door, handler.files(), host.clone());
+                let before = match before {
+                    Some(Self::Accept(before)) => Some(&**before),
+                    _ => None,
+                };
+                let limits = before.map(|before| &before.limits);
+                let limits = Limits::new(&door, handler.files(), host.clone(), limits);
+                let numbers = before.map_or_else(
+                    || Arc::new(Numbers::new(trigger.clone())),
+                    |before| before.numbers.clone(),
+                );
                 Self::Accept(Arc::new(Accepting {
                     trigger,
                     handler,
                     defer: door.admission.defer,
                     limits,
                     banner: door.admission.banner.map(|text| text.into_bytes().into()),
-                    counters: Counters::default(),
+                    numbers,
                     rejects: Sparing::new(),
                     pauses: Sparing::new(),
                 }))
@@ -190,7 +201,7 @@ impl Gate {
         let Accepting {
             trigger,
             limits,
-            counters,
+            numbers,
             ..
         } = &*self.accepting;
         let id = next_id();
@@ -199,7 +210,7 @@ impl Gate {
             Ok(permits) => permits,
             Err(why) => return self.accepting.refuse(id, &stream, &peer, why),
         };
-        counters.accept();
+        numbers.accept();
         debug!(%trigger, id, %peer, "accept");
         let meter = Arc::new(Meter::new(since));
         let local = self.listener.local.clone();
@@ -233,35 +244,13 @@ impl Accepting {
     /// Sends a client away, at once and without a task: whoever floods the door costs as little as
     /// can be.
     fn refuse(&self, id: u64, stream: &Stream, peer: &Peer, why: Refusal) {
-        self.counters.refuse(why);
+        self.numbers.refuse(why);
         if let Some(banner) = &self.banner {
             stream.dismiss(banner);
         }
         if let Some(unwritten) = self.rejects.turn() {
             info!(trigger = %self.trigger, id, %peer, reason = %why, unwritten, "reject");
         }
-    }
-}
-
-/// Its numbers, when it accepts nothing more.
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        let Self {
-            trigger, counters, ..
-        } = self;
-        let refused = |why| Some(counters.refused(why)).filter(|count| *count > 0);
-        let pauses = Some(counters.pauses()).filter(|count| *count > 0);
-        info!(
-            %trigger,
-            accepted = counters.accepted(),
-            denied = refused(Refusal::Denied),
-            time = refused(Refusal::Time),
-            per_source = refused(Refusal::PerSource),
-            source_rate = refused(Refusal::SourceRate),
-            rate = refused(Refusal::Rate),
-            pauses,
-            "drain"
-        );
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::plan;
 
 /// How fast it fills and how much it holds, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bucket {
     /// Until there is one more.
     each: u64,

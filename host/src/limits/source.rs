@@ -17,7 +17,7 @@ pub enum Source {
 }
 
 /// How many bits of an address make a source.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Prefixes {
     pub inet: u8,
     pub inet6: u8,

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::source::Key;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Sources {
-    limit: NonZeroU32,
     held: Mutex<HashMap<Key, u32>>,
 }
 
@@ -22,24 +21,17 @@ pub(super) struct SourcePermit {
 }
 
 impl Sources {
-    pub fn new(limit: NonZeroU32) -> Self {
-        Self {
-            limit,
-            held: Mutex::default(),
-        }
-    }
-
-    /// One more; `None` when it holds as many as it may.
-    pub fn take(self: &Arc<Self>, source: Key) -> Option<SourcePermit> {
-        let mut held = self.held();
+    /// One more, up to `most` of a source; `None` when it holds as many.
+    pub fn take(this: &Arc<Self>, source: Key, most: NonZeroU32) -> Option<SourcePermit> {
+        let mut held = this.held();
         let count = held.entry(source).or_insert(0);
-        if *count >= self.limit.get() {
+        if *count >= most.get() {
             return None;
         }
         *count += 1;
         Some(SourcePermit {
             source,
-            sources: self.clone(),
+            sources: this.clone(),
         })
     }
 

@@ -56,7 +56,7 @@ fn one_source(connections: u32) -> PerSource {
 
 fn limits(admission: &Admission) -> Limits {
     let host = HostLimit::new(count(1000), 0);
-    Limits::new(&Door::of(admission).unwrap(), 0, host)
+    Limits::new(&Door::of(admission).unwrap(), 0, host, None)
 }
 
 fn inet(address: &str) -> Source {
@@ -376,12 +376,16 @@ fn millions_of_sources_take_no_more_memory_lock_nobody_out_and_free_nobody_from_
     assert!(table.take_at(Key::User(2), 0), "an honest one");
 
     // The table of places has an entry for each connection that is open, and for no other.
-    let sources = Arc::new(Sources::new(count(1)));
+    let sources = Arc::new(Sources::default());
     let held: Vec<_> = (0..1000)
-        .filter_map(|user| sources.take(Key::User(user)))
+        .filter_map(|user| Sources::take(&sources, Key::User(user), count(1)))
         .collect();
     for source in 0..FLOOD {
-        drop(sources.take(Key::Inet6((source << 64).into())));
+        drop(Sources::take(
+            &sources,
+            Key::Inet6((source << 64).into()),
+            count(1),
+        ));
         assert!(sources.len() <= 1001);
     }
     drop(held);
@@ -482,4 +486,38 @@ fn turns_that_threads_take_and_give_back_are_neither_lost_nor_made() {
     assert!(spent <= BURST, "{spent}");
     let left = std::iter::from_fn(|| Turns::take(&turns).ok().map(Turn::spend));
     assert_eq!(spent + u32::try_from(left.count()).unwrap(), BURST);
+}
+
+#[tokio::test]
+async fn a_reload_frees_nobody_from_a_limit() {
+    let rate = bucket(1, HOUR, 3);
+    let admission = |connections, one| Admission {
+        connections: count(connections),
+        per_source: Some(PerSource {
+            rate: Some(rate),
+            ..one_source(one)
+        }),
+        rate: Some(RateLimit {
+            bucket: rate,
+            over: Over::Refuse,
+        }),
+        ..open()
+    };
+    let host = HostLimit::new(count(1000), 0);
+    let door = |connections, one| Door::of(&admission(connections, one)).unwrap();
+    let first = Limits::new(&door(10, 2), 0, host.clone(), None);
+    let _held = [inet("192.0.2.1"), inet("192.0.2.1")].map(|it| try_at_once(&first, it).unwrap());
+    let second = Limits::new(&door(3, 2), 0, host.clone(), Some(&first));
+    assert_eq!(second.trigger.held(), 2);
+    let full = try_at_once(&second, inet("192.0.2.1"));
+    assert_eq!(full.unwrap_err(), Refusal::PerSource);
+    // One more place for each source, which has a turn left; and then there is none.
+    let third = Limits::new(&door(4, 3), 0, host.clone(), Some(&second));
+    drop(try_at_once(&third, inet("192.0.2.1")).unwrap());
+    let fourth = Limits::new(&door(4, 3), 0, host, Some(&third));
+    let early = try_at_once(&fourth, inet("192.0.2.1"));
+    assert_eq!(early.unwrap_err(), Refusal::SourceRate);
+    let early = try_at_once(&fourth, inet("192.0.2.2"));
+    assert_eq!(early.unwrap_err(), Refusal::Rate);
+    assert_eq!(first.trigger.held(), 2);
 }

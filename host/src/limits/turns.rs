@@ -33,6 +33,11 @@ impl Turns {
         }
     }
 
+    /// Whether they are of such a bucket.
+    pub fn are_of(&self, bucket: plan::Bucket) -> bool {
+        self.bucket == Bucket::new(bucket)
+    }
+
     /// Takes one.
     ///
     /// # Errors

@@ -44,6 +44,11 @@ impl Visitors {
         }
     }
 
+    /// Whether they are of such a bucket.
+    pub fn are_of(&self, bucket: plan::Bucket) -> bool {
+        self.bucket == Bucket::new(bucket)
+    }
+
     /// Whether one more connection of `source` is within its rate.
     pub fn take(&self, source: Key) -> bool {
         self.take_at(source, self.clock.now())

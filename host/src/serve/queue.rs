@@ -80,13 +80,13 @@ impl<'a> Queue<'a> {
     fn wait(&mut self, reason: Shortage) {
         let Accepting {
             trigger,
-            counters,
+            numbers,
             pauses,
             ..
         } = self.accepting;
         let address = &self.listener.local;
         let pause = self.pause.get_or_insert_with(|| {
-            counters.pause();
+            numbers.pause();
             let unwritten = pauses.turn();
             if let Some(unwritten) = unwritten {
                 warn!(%trigger, %address, %reason, unwritten, "pause");
