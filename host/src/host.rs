@@ -243,7 +243,7 @@ impl Host {
                 (Some(loaded), before) => {
                     loaded.tell(&trigger.name);
                     let before = before.map(|before| &services[before]);
-                    Service::new(trigger, loaded.serving, &self.limit, before)
+                    Service::new(trigger, loaded.serving, &self.limit, before).await
                 }
             };
             let mut served = Vec::new();

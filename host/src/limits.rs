@@ -108,9 +108,7 @@ impl HostLimit {
 impl Limits {
     /// The limits of a trigger whose handlers open up to `files` each, in a host with these places.
     /// What the limits `before` them have let in still counts: a reload frees nobody from a limit.
-    ///
-    /// # Panics
-    /// Outside of a runtime, when there are fewer places than before.
+    /// There are as many places as before, until they are resized.
     pub fn new(door: &Door, files: u32, host: HostLimit, before: Option<&Self>) -> Self {
         let Door { admission, access } = door;
         let turns = |wanted| match admission.rate {
@@ -121,21 +119,22 @@ impl Limits {
             }
             _ => None,
         };
-        let connections = admission.connections.get();
-        let trigger = before.map(|it| it.trigger.clone());
-        if let Some(trigger) = &trigger {
-            trigger.resize(connections);
-        }
+        let places = || Arc::new(Ceiling::new(admission.connections.get()));
         let one = before.and_then(|it| it.source.as_ref());
         Self {
             host,
             files,
-            trigger: trigger.unwrap_or_else(|| Arc::new(Ceiling::new(connections))),
+            trigger: before.map_or_else(places, |it| it.trigger.clone()),
             pace: turns(Over::Wait),
             most: turns(Over::Refuse),
             source: admission.per_source.map(|limit| OneSource::new(limit, one)),
             access: access.clone(),
         }
+    }
+
+    /// There are so many places from now on. What is held stays held.
+    pub async fn resize(&self, connections: NonZeroU32) {
+        self.trigger.resize(connections.get()).await;
     }
 
     /// Waits until one more connection may be accepted. To be asked when one is waiting, so that a

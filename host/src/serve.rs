@@ -66,7 +66,7 @@ const UNWATCHED: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Serves `trigger` in a host with these places. What `before` has let in for it still counts.
-    pub fn new(
+    pub async fn new(
         trigger: &Trigger,
         serving: Serving,
         host: &HostLimit,
@@ -81,6 +81,7 @@ impl Service {
                 };
                 let limits = before.map(|before| &before.limits);
                 let limits = Limits::new(&door, handler.files(), host.clone(), limits);
+                limits.resize(door.admission.connections).await;
                 let numbers = before.map_or_else(
                     || Arc::new(Numbers::new(trigger.clone())),
                     |before| before.numbers.clone(),

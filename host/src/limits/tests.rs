@@ -508,6 +508,7 @@ async fn a_reload_frees_nobody_from_a_limit() {
     let first = Limits::new(&door(10, 2), 0, host.clone(), None);
     let _held = [inet("192.0.2.1"), inet("192.0.2.1")].map(|it| try_at_once(&first, it).unwrap());
     let second = Limits::new(&door(3, 2), 0, host.clone(), Some(&first));
+    second.resize(count(3)).await;
     assert_eq!(second.trigger.held(), 2);
     let full = try_at_once(&second, inet("192.0.2.1"));
     assert_eq!(full.unwrap_err(), Refusal::PerSource);
