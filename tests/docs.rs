@@ -16,10 +16,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
+use bytesize::ByteSize;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
-use portcullis::outcome::Outcome;
-use portcullis::plan::Plan;
+use portcullis::outcome::{Outcome, Way};
+use portcullis::plan::{GuestLimits, Job, Plan, Trigger};
 use support::{PATIENCE, repository};
 use tempfile::TempDir;
 
@@ -320,6 +321,8 @@ fn the_readme_lists_every_outcome_with_its_word_and_level() {
         Outcome::Memory,
         Outcome::Deadline,
         Outcome::Idle,
+        Outcome::Silent,
+        Outcome::Bytes(Way::Rx),
         Outcome::Hangup,
         Outcome::Drained,
         Outcome::Failed(String::new()),
@@ -336,6 +339,8 @@ fn the_readme_lists_every_outcome_with_its_word_and_level() {
             | Outcome::Memory
             | Outcome::Deadline
             | Outcome::Idle
+            | Outcome::Silent
+            | Outcome::Bytes(_)
             | Outcome::Hangup
             | Outcome::Drained
             | Outcome::Failed(_) => outcome.word().to_owned(),
@@ -376,6 +381,71 @@ fn the_manual_names_every_verb_and_field_of_the_log_and_no_other() {
         }
     }
     assert!(seen.len() >= 4, "only {seen:?} are shown");
+}
+
+#[test]
+fn the_defaults_of_the_limits_of_a_connection_are_as_the_manual_says() {
+    let manual = read("docs/trigger-file.md");
+    let (_, table) = manual.split_once("#### Per connection\n").unwrap();
+    let rows = table.lines().skip(3).take_while(|line| !line.is_empty());
+    let mut defaults: BTreeMap<_, _> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            let key = cells[1].strip_prefix("`limits.").unwrap();
+            (key.trim_end_matches('`'), cells[2].replace(['`', '"'], ""))
+        })
+        .collect();
+    let triggers = r#"
+        [trigger.guest]
+        listen = "1"
+        wasm = "guest.wasm"
+        [trigger.connection]
+        listen = "2"
+        exec = "/job"
+        accept = true
+        [trigger.listener]
+        listen = "3"
+        exec = "/job"
+    "#;
+    let plan = Plan::read(triggers, "triggers.toml", "/").unwrap();
+    let [guest, connection, listener] = &plan.triggers[..] else {
+        panic!("three triggers")
+    };
+    let Job::Guest { guest, .. } = &guest.job else {
+        panic!("a guest")
+    };
+    // A new limit does not compile here before it is in the table.
+    let GuestLimits {
+        memory,
+        stack,
+        cpu,
+        deadline,
+        idle,
+        first_byte,
+        rx,
+        tx,
+    } = guest.limits;
+    let mut default = |key| {
+        let said = defaults.remove(key).unwrap();
+        let said = said.split(';').next().unwrap();
+        (said != "none").then(|| said.to_owned())
+    };
+    let mut size = |key| default(key).map(|said| said.parse::<ByteSize>().unwrap().0);
+    assert_eq!(size("memory"), Some(memory));
+    assert_eq!(size("stack"), Some(stack));
+    assert_eq!((size("rx"), size("tx")), (rx, tx));
+    let mut time = |key| default(key).map(|said| humantime::parse_duration(&said).unwrap());
+    assert_eq!(time("cpu"), Some(cpu));
+    assert_eq!(time("deadline"), Some(deadline));
+    assert_eq!(time("idle"), Some(idle));
+    assert_eq!(time("first_byte"), first_byte);
+    assert!(defaults.is_empty(), "no limits: {defaults:?}");
+    let deadline_of = |trigger: &Trigger| match &trigger.job {
+        Job::Native(job) => (job.deadline, job.first_byte),
+        Job::Guest { .. } => panic!("a native job"),
+    };
+    assert_eq!(deadline_of(connection), (Some(deadline), None));
+    assert_eq!(deadline_of(listener), (None, None));
 }
 
 #[test]

@@ -23,6 +23,9 @@ const LIMITS: GuestLimits = GuestLimits {
     cpu: Duration::from_secs(10),
     deadline: Duration::from_hours(1),
     idle: Duration::from_mins(5),
+    first_byte: None,
+    rx: None,
+    tx: None,
 };
 
 /// What serves by this guest of `guests/`.

@@ -26,6 +26,9 @@ const LIMITS: GuestLimits = GuestLimits {
     cpu: Duration::from_hours(1),
     deadline: Duration::from_hours(24),
     idle: Duration::from_hours(24),
+    first_byte: None,
+    rx: None,
+    tx: None,
 };
 
 /// What to try, and with what.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -84,6 +84,10 @@ pub struct Stream {
     /// Whether the last read took all there was, so that another would find nothing.
     drained: AtomicBool,
 }
+
+/// Hears whether a client has begun to speak, and keeps nothing open for that.
+#[derive(Clone, Debug)]
+pub struct Ear(Weak<OwnedFd>);
 
 /// What can be read from a stream without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +204,11 @@ impl Stream {
         at_hand(retry_on_intr(|| sendmsg(self, from, &mut nothing, flags)))
     }
 
+    /// Hears whether the client has begun.
+    pub fn ear(&self) -> Ear {
+        Ear(Arc::downgrade(&self.socket))
+    }
+
     /// The runtime's watch over it, which begins when it is first asked for.
     fn watch(&self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
         if let Some(watch) = self.watch.get() {
@@ -233,6 +242,17 @@ impl Stream {
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         drop(self.watch);
         Arc::into_inner(self.socket).ok_or_else(|| io::Error::other("it is still in use"))
+    }
+}
+
+impl Ear {
+    /// Whether something can be read, be it the end of input, or nobody is there to read it any more.
+    pub fn hears(&self) -> bool {
+        self.0.upgrade().is_none_or(|socket| {
+            let mut watched = [PollFd::new(&socket, PollFlags::IN)];
+            // One that cannot be asked is no reason to end anything.
+            poll(&mut watched, Some(&Timespec::default())) != Ok(0)
+        })
     }
 }
 

@@ -85,12 +85,12 @@ impl Engine {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let budget = store.data_mut().budget();
+            if budget.exceeded().is_some() {
+                wasmtime::bail!("more bytes wanted to go over the connection than may");
+            }
             if budget.meter.cpu() < budget.cpu {
-                // A tick that came while it waited is told at the beginning of its next turn: to end
-                // that would have it get nowhere.
-                let long = budget.meter.overstays(TICK / 4) && budget.meter.turn() >= TICK;
                 // Whoever runs this connection may now take it to where long turns delay nobody.
-                return Ok(if long {
+                return Ok(if budget.meter.overstays(TICK, TICK / 4) {
                     UpdateDeadline::Yield(1)
                 } else {
                     UpdateDeadline::Continue(1)

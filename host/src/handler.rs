@@ -8,6 +8,7 @@ mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use tracing::{info, warn};
@@ -15,8 +16,9 @@ use tracing::{info, warn};
 use crate::connection::{Connection, Local};
 use crate::engine::Compiler;
 use crate::limits::Door;
+use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::plan::{Admission, GuestJob, Job, NativeJob, NativeStyle, Trigger};
+use crate::plan::{Admission, GuestJob, GuestLimits, Job, NativeJob, NativeStyle, Trigger};
 use crate::preopen::Style;
 use crate::preopen::env::{self, Facts};
 use crate::shutdown::Drain;
@@ -79,6 +81,12 @@ impl Serving {
             Self::HandOver(_) => "native, the job accepts",
         }
     }
+}
+
+/// Where what a handler may take is written.
+enum Limits<'a> {
+    Guest(&'a GuestLimits),
+    Native(&'a Exec),
 }
 
 impl Handler {
@@ -175,18 +183,30 @@ impl Handler {
     /// Why it is not to start any more.
     pub async fn first_byte(&self, connection: &Connection, drain: &Drain) -> Result<(), Outcome> {
         let Connection { stream, meter, .. } = connection;
-        watch::first_byte(stream, self.time(), meter, drain).await
-    }
-
-    /// How long it may take.
-    fn time(&self) -> Time {
-        match self {
-            Self::Module(module) => Time::of_guest(module.limits()),
-            Self::Component(component) => Time::of_guest(component.limits()),
-            Self::Exec(exec) => Time {
+        let time = match self.limits() {
+            Limits::Guest(limits) => Time::of_guest(limits, stream),
+            Limits::Native(exec) => Time {
                 deadline: exec.time_limit(),
                 idle: None,
+                first_byte: exec.first_byte().map(|limit| (limit, stream.ear())),
             },
+        };
+        watch::first_byte(stream, time, meter, drain).await
+    }
+
+    /// What counts a connection that was accepted then.
+    pub fn meter(&self, since: Instant) -> Meter {
+        match self.limits() {
+            Limits::Guest(limits) => Meter::within(since, limits.rx, limits.tx),
+            Limits::Native(_) => Meter::new(since),
+        }
+    }
+
+    fn limits(&self) -> Limits<'_> {
+        match self {
+            Self::Module(module) => Limits::Guest(module.limits()),
+            Self::Component(component) => Limits::Guest(component.limits()),
+            Self::Exec(exec) => Limits::Native(exec),
         }
     }
 
@@ -224,7 +244,7 @@ async fn native(exec: &Exec, connection: Connection, facts: &Facts, drain: &Drai
         Ok(socket) => {
             let time = Time {
                 deadline: exec.time_limit(),
-                idle: None,
+                ..Time::default()
             };
             exec.run(socket, &told, id, watch(time, &meter, drain))
                 .await

@@ -62,6 +62,7 @@ pub fn end(end: &End<'_>) {
         peer,
         outcome,
         ms,
+        cpu_ms,
         rx,
         tx,
     } = end;
@@ -70,7 +71,7 @@ pub fn end(end: &End<'_>) {
     // The macro wants its level at compile time.
     macro_rules! line {
         ($level:expr) => {
-            event!($level, %trigger, id, peer, %outcome, ms, rx, tx, reason, "end")
+            event!($level, %trigger, id, peer, %outcome, ms, cpu_ms, rx, tx, reason, "end")
         };
     }
     match outcome.level() {
@@ -93,6 +94,8 @@ pub struct End<'a> {
     pub outcome: &'a Outcome,
     /// Milliseconds from accept or start.
     pub ms: u64,
+    /// Of these, those that it had a processor, for guests.
+    pub cpu_ms: Option<u64>,
     /// Bytes from the client, where they passed through the host.
     pub rx: Option<u64>,
     /// Bytes to the client, likewise.

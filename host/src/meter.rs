@@ -2,44 +2,95 @@
 //! processor. One value shared by the instance that uses, the watch that limits and the log line
 //! that tells; all of it is counted where it happens and nowhere else.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Counters of one connection. Times are kept in nanoseconds since `since`.
+use crate::outcome::Way;
+
+/// How long a thread believes what its clock said last: how much a turn may be counted wrong, and the
+/// longest turn that is counted by the clock on the wall. To ask for time on the processor is a call to
+/// the kernel, which most turns are not worth.
+const GRAIN: Duration = Duration::from_micros(100);
+
+/// What a thread had used of its processor when it was asked last.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Instant,
+    used: Duration,
+}
+
+thread_local! {
+    static LAST: Cell<Option<Reading>> = const { Cell::new(None) };
+}
+
+impl Reading {
+    /// What this thread's clock says now.
+    fn new(at: Instant) -> Self {
+        // Without the clock no turn takes any time; every Linux has it.
+        let used = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
+        let reading = Self {
+            at,
+            used: used.unwrap_or_default(),
+        };
+        LAST.set(Some(reading));
+        reading
+    }
+
+    /// What it says now, or said just now.
+    fn recent(at: Instant) -> Self {
+        let last = LAST.get();
+        last.filter(|last| at.saturating_duration_since(last.at) < GRAIN)
+            .unwrap_or_else(|| Self::new(at))
+    }
+}
+
+/// Counters of one connection. Times are kept in nanoseconds.
 #[derive(Debug)]
 pub struct Meter {
     since: Instant,
     received: AtomicU64,
     sent: AtomicU64,
+    /// The most of both.
+    most: [u64; 2],
+    /// Whether more wanted to go.
+    exceeded: OnceLock<Way>,
+    /// From `since`.
     moved: AtomicU64,
     /// Time on the processor before the current turn.
     spent: AtomicU64,
-    /// When the current turn began, plus one; 0 between turns.
+    /// When the current turn began, from `since`, plus one; 0 between turns.
     turn: AtomicU64,
+    /// What its thread had used of its processor then.
+    used: AtomicU64,
     /// Whether a turn has kept others waiting.
     overstayed: AtomicBool,
-    /// The turn that was looked at last, and what its thread had used of its processor then.
-    ticked: AtomicU64,
-    used: AtomicU64,
 }
 
 impl Meter {
     /// All zero, the clock starting at `since`.
     pub fn new(since: Instant) -> Self {
+        Self::within(since, None, None)
+    }
+
+    /// The same for a connection over which no more than so many bytes may come and go.
+    pub fn within(since: Instant, rx: Option<u64>, tx: Option<u64>) -> Self {
         Self {
             since,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            most: [rx, tx].map(|most| most.unwrap_or(u64::MAX)),
+            exceeded: OnceLock::new(),
             moved: AtomicU64::new(0),
             spent: AtomicU64::new(0),
             turn: AtomicU64::new(0),
-            overstayed: AtomicBool::new(false),
-            ticked: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            overstayed: AtomicBool::new(false),
         }
     }
 
@@ -67,7 +118,7 @@ impl Meter {
                 .turn
                 .load(Relaxed)
                 .checked_sub(1)
-                .unwrap_or_else(|| self.now());
+                .unwrap_or_else(|| nanos(self.since.elapsed()));
             self.moved.store(now, Relaxed);
         }
     }
@@ -82,59 +133,104 @@ impl Meter {
         self.sent.load(Relaxed)
     }
 
+    /// How many of so many bytes may still go this way.
+    pub fn room(&self, way: Way, wanted: usize) -> usize {
+        let [rx, tx] = self.most;
+        let room = match way {
+            Way::Rx => rx.saturating_sub(self.rx()),
+            Way::Tx => tx.saturating_sub(self.tx()),
+        };
+        usize::try_from(room).map_or(wanted, |room| room.min(wanted))
+    }
+
+    /// Notes that there are more bytes than have room. Whoever does waits for ever then: the connection
+    /// is ended by who watches it.
+    pub fn exceed(&self, way: Way) {
+        let _ = self.exceeded.set(way);
+    }
+
+    /// Whether there were.
+    pub fn exceeded(&self) -> Option<Way> {
+        self.exceeded.get().copied()
+    }
+
     /// When the last byte moved; at the beginning, when counting began.
     pub fn last_moved(&self) -> Instant {
         self.since + Duration::from_nanos(self.moved.load(Relaxed))
     }
 
-    /// Time on the processor so far, the current turn included.
+    /// Time on the processor so far, the current turn included: to be asked by the thread that has it, or
+    /// between turns. What the system gave to others meanwhile is not counted.
     pub fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.spent.load(Relaxed)) + self.turn()
+        Duration::from_nanos(self.spent.load(Relaxed)) + self.turn().used
+    }
+
+    /// What another instance that serves the same connection has used.
+    pub fn add(&self, other: &Self) {
+        self.spent.fetch_add(other.spent.load(Relaxed), Relaxed);
     }
 
     /// Runs `work`, counting the time of its turns as time on the processor: what it waits for is
     /// not counted. Pinned by the caller: it would be kept twice here.
     pub async fn run<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         poll_fn(|cx| {
-            let began = self.now();
-            self.turn.store(began + 1, Relaxed);
+            let now = Instant::now();
+            let began = now.saturating_duration_since(self.since);
+            self.used.store(nanos(Reading::recent(now).used), Relaxed);
+            self.turn.store(nanos(began) + 1, Relaxed);
             let polled = work.as_mut().poll(cx);
+            self.spent.fetch_add(nanos(self.turn().used), Relaxed);
             self.turn.store(0, Relaxed);
-            self.spent
-                .fetch_add(self.now().saturating_sub(began), Relaxed);
             polled
         })
         .await
     }
 
-    /// How long the current turn has lasted; zero between turns.
-    pub fn turn(&self) -> Duration {
-        match self.turn.load(Relaxed) {
-            0 => Duration::ZERO,
-            began => Duration::from_nanos(self.now().saturating_sub(began - 1)),
+    /// The current turn so far; nothing between turns.
+    fn turn(&self) -> Turn {
+        let Some(began) = self.turn.load(Relaxed).checked_sub(1) else {
+            return Turn::default();
+        };
+        let now = Instant::now();
+        let lasted = now.saturating_duration_since(self.since + Duration::from_nanos(began));
+        if lasted < GRAIN {
+            return Turn {
+                lasted,
+                used: lasted,
+            };
+        }
+        let before = Duration::from_nanos(self.used.load(Relaxed));
+        let used = Reading::new(now).used.saturating_sub(before);
+        Turn {
+            lasted,
+            used: used.min(lasted),
         }
     }
 
     /// To be called at each tick that finds a guest running: tells whether its turns are so long that
-    /// others have to wait. One is when it saw the last tick, too, and has used the processor for `least`
-    /// since; what the system let others do meanwhile does not count. Once is enough.
-    pub fn overstays(&self, least: Duration) -> bool {
-        let turn = self.turn.load(Relaxed);
-        // Without the clock no turn is long; every Linux has it.
-        let used = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
-        let used = u64::try_from(used.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
-        let same = self.ticked.swap(turn, Relaxed) == turn;
-        let since = used.saturating_sub(self.used.swap(used, Relaxed));
-        let long = same && Duration::from_nanos(since) >= least;
-        self.overstayed.fetch_or(long, Relaxed) || long
+    /// others have to wait. One is when it has lasted for `long` and used the processor for `least` of
+    /// that; what the system let others do meanwhile does not count, and neither does a tick that came
+    /// while the guest waited and is told at the beginning of its turn. Once is enough to have overstayed.
+    pub fn overstays(&self, long: Duration, least: Duration) -> bool {
+        let turn = self.turn();
+        let overstays = turn.lasted >= long && turn.used >= least;
+        self.overstayed.fetch_or(overstays, Relaxed);
+        overstays
     }
 
     /// Whether any turn has.
     pub fn has_overstayed(&self) -> bool {
         self.overstayed.load(Relaxed)
     }
+}
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
+/// A turn by the clock on the wall and by that of its thread.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    lasted: Duration,
+    used: Duration,
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

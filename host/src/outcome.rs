@@ -5,6 +5,15 @@ use std::fmt;
 
 use tracing::Level;
 
+/// A direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client.
+    Rx,
+    /// To the client.
+    Tx,
+}
+
 /// How a handler ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -24,6 +33,10 @@ pub enum Outcome {
     Deadline,
     /// No byte went either way for the idle limit.
     Idle,
+    /// The client sent nothing for as long as it may take to begin.
+    Silent,
+    /// More bytes wanted to go this way than may.
+    Bytes(Way),
     /// The client reset or abandoned the connection, and the handler ended for that reason.
     Hangup,
     /// The host was told to stop and the grace period ran out.
@@ -43,7 +56,8 @@ impl Outcome {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Deadline => "deadline",
-            Self::Idle => "idle",
+            Self::Idle | Self::Silent => "idle",
+            Self::Bytes(_) => "bytes",
             Self::Hangup => "hangup",
             Self::Drained => "drained",
             Self::Failed(_) => "failed",
@@ -53,7 +67,13 @@ impl Outcome {
     /// What an operator has to look at: nothing, a handler that misbehaves, or the host itself.
     pub fn level(&self) -> Level {
         match self {
-            Self::Done | Self::Exit(_) | Self::Hangup | Self::Idle | Self::Drained => Level::INFO,
+            Self::Done
+            | Self::Exit(_)
+            | Self::Hangup
+            | Self::Idle
+            | Self::Silent
+            | Self::Bytes(_)
+            | Self::Drained => Level::INFO,
             Self::Signal(_) | Self::Trap(_) | Self::Cpu | Self::Memory | Self::Deadline => {
                 Level::WARN
             }
@@ -65,6 +85,10 @@ impl Outcome {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Trap(why) | Self::Failed(why) => Some(why),
+            // The limit that it came to.
+            Self::Silent => Some("first_byte"),
+            Self::Bytes(Way::Rx) => Some("rx"),
+            Self::Bytes(Way::Tx) => Some("tx"),
             _ => None,
         }
     }

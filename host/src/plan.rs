@@ -173,6 +173,12 @@ pub struct GuestLimits {
     pub deadline: Duration,
     /// Longest time in which no byte goes either way.
     pub idle: Duration,
+    /// Longest time from accept to the client's first byte.
+    pub first_byte: Option<Duration>,
+    /// Bytes from the client, at most.
+    pub rx: Option<u64>,
+    /// Bytes to the client, at most.
+    pub tx: Option<u64>,
 }
 
 impl GuestLimits {
@@ -195,6 +201,8 @@ pub struct NativeJob {
     pub style: NativeStyle,
     /// Wall-clock time one process may take; `None`: for ever.
     pub deadline: Option<Duration>,
+    /// Longest time from accept to the client's first byte, where that is waited for.
+    pub first_byte: Option<Duration>,
     /// `None`: the user of the host.
     pub setuid: Option<Identity<Uid>>,
     /// `None`: the group of the user of `setuid`.

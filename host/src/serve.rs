@@ -213,7 +213,7 @@ impl Gate {
         };
         numbers.accept();
         debug!(%trigger, id, %peer, "accept");
-        let meter = Arc::new(Meter::new(since));
+        let meter = Arc::new(self.accepting.handler.meter(since));
         let local = self.listener.local.clone();
         let connection = Connection {
             id,
@@ -321,9 +321,15 @@ impl Drop for Record {
             id: self.id,
             peer: Some(&self.peer),
             outcome: &self.outcome,
-            ms: u64::try_from(self.meter.since().elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms: millis(self.meter.since().elapsed()),
             rx: self.counted.then(|| self.meter.rx()),
             tx: self.counted.then(|| self.meter.tx()),
+            cpu_ms: self.counted.then(|| millis(self.meter.cpu())),
         });
     }
+}
+
+/// In words of the log.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -169,6 +169,12 @@ pub struct Limits {
     pub deadline: Field<String>,
     /// A duration.
     pub idle: Field<String>,
+    /// A duration.
+    pub first_byte: Field<String>,
+    /// A size.
+    pub rx: Field<String>,
+    /// A size.
+    pub tx: Field<String>,
 }
 
 /// `limits.per_source`, written in full.
@@ -289,6 +295,9 @@ impl Keys for Trigger {
         ("deadline", "limits.deadline"),
         ("timeout", "limits.deadline"),
         ("idle", "limits.idle"),
+        ("first_byte", "limits.first_byte"),
+        ("rx", "limits.rx"),
+        ("tx", "limits.tx"),
         ("backlog", "socket.backlog"),
         ("nodelay", "socket.nodelay"),
         ("keepalive", "socket.keepalive"),
@@ -375,6 +384,10 @@ impl Keys for Socket {
 impl Keys for Limits {
     const ELSEWHERE: &'static [(&'static str, &'static str)] = &[
         ("timeout", "deadline"),
+        ("received", "rx"),
+        ("sent", "tx"),
+        ("bytes_in", "rx"),
+        ("bytes_out", "tx"),
         ("nofile", "limit.nofile"),
         ("nproc", "limit.nproc"),
         ("as", "limit.as"),
@@ -396,6 +409,9 @@ impl Keys for Limits {
             cpu: table.take("cpu", r#"a duration such as "10s""#),
             deadline: table.take("deadline", r#"a duration such as "1h""#),
             idle: table.take("idle", r#"a duration such as "5m""#),
+            first_byte: table.take("first_byte", r#"a duration such as "10s""#),
+            rx: table.take("rx", r#"a size such as "10MiB""#),
+            tx: table.take("tx", r#"a size such as "10MiB""#),
         }
     }
 }

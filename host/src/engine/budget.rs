@@ -7,6 +7,7 @@ use anyhow::ensure;
 use wasmtime::ResourceLimiter;
 
 use crate::meter::Meter;
+use crate::outcome::Way;
 use crate::plan::GuestLimits;
 use crate::wasm::Wasm;
 
@@ -78,6 +79,11 @@ impl Budget {
             used: 0,
             overrun: None,
         }
+    }
+
+    /// Whether more bytes wanted to go over the connection than may, and which way.
+    pub fn exceeded(&self) -> Option<Way> {
+        self.meter.exceeded()
     }
 
     /// What ran out, if anything did.

@@ -14,7 +14,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::NotStarted;
 use crate::connection::{Connection, Local};
-use crate::engine::{Compiler, Engine, Overrun, begins_within};
+use crate::engine::{Budget, Compiler, Engine, Overrun, begins_within};
 use crate::outcome::Outcome;
 use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::dirs::{Dirs, FILES};
@@ -159,7 +159,7 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
 }
 
 /// What the end of an instance means: the status it ended with, or why it did not come to that.
-fn outcome(ended: wasmtime::Result<i32>, hangup: bool, overrun: Option<Overrun>) -> Outcome {
+fn outcome(ended: wasmtime::Result<i32>, hangup: bool, budget: &Budget) -> Outcome {
     let ended = ended.or_else(|error| match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(status)) => Ok(*status),
         None => Err(error),
@@ -169,7 +169,10 @@ fn outcome(ended: wasmtime::Result<i32>, hangup: bool, overrun: Option<Overrun>)
         Ok(status) => Outcome::Exit(status),
         Err(error) => super::trap(&error),
     };
-    match overrun {
+    if let Some(way) = budget.exceeded() {
+        return Outcome::Bytes(way);
+    }
+    match budget.overrun() {
         Some(Overrun::Cpu) => Outcome::Cpu,
         Some(Overrun::Memory) => Outcome::Memory,
         None if hangup => Outcome::Hangup,

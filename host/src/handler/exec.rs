@@ -95,6 +95,7 @@ pub struct Exec {
     respawn: Respawn,
     failures: Mutex<Failures>,
     deadline: Option<Duration>,
+    first_byte: Option<Duration>,
     kill_signal: Signal,
     kill_timeout: Duration,
     null: OwnedFd,
@@ -164,6 +165,7 @@ impl Exec {
             respawn,
             failures: Mutex::default(),
             deadline: job.deadline,
+            first_byte: job.first_byte,
             kill_signal: job.kill_signal,
             kill_timeout: job.kill_timeout,
             null: null.into(),
@@ -180,6 +182,11 @@ impl Exec {
     /// How long one process may take.
     pub fn time_limit(&self) -> Option<Duration> {
         self.deadline
+    }
+
+    /// How long a client may take to begin.
+    pub fn first_byte(&self) -> Option<Duration> {
+        self.first_byte
     }
 
     /// The program that is started, in the job's root.

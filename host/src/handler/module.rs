@@ -108,6 +108,7 @@ impl Module {
             permits,
             ..
         } = connection;
+        let time = Time::of_guest(&self.limits, &stream);
         let mut store = self.engine.store(Guest::new(Given {
             style: self.style,
             args: self.args.clone(),
@@ -120,7 +121,6 @@ impl Module {
             meter: meter.clone(),
             budget: Budget::new(&self.limits, meter.clone()),
         }));
-        let time = Time::of_guest(&self.limits);
         let ended = {
             let call = pin!(self.call(&mut store));
             tokio::select! {
@@ -158,6 +158,9 @@ fn outcome(ended: wasmtime::Result<()>, guest: &mut Guest) -> Outcome {
         (Some(Finish::Exit(status)), _) => Outcome::Exit(status),
         (None, Err(error)) => super::trap(&error),
     };
+    if let Some(way) = guest.budget().exceeded() {
+        return Outcome::Bytes(way);
+    }
     let hangup = guest.hangup();
     match guest.budget().overrun() {
         Some(Overrun::Cpu) => Outcome::Cpu,

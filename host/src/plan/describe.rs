@@ -213,6 +213,7 @@ fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt
         env,
         style,
         deadline,
+        first_byte,
         setuid,
         setgid,
         groups,
@@ -259,7 +260,7 @@ fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt
     words.extend(variables("env", env));
     line(f, "runs", words.join("; "))?;
 
-    line(f, "limits", native_limits(style, *deadline))?;
+    line(f, "limits", native_limits(style, *deadline, *first_byte))?;
     if !limit.is_empty() {
         let limits: Vec<String> = limit.iter().map(resource_limit).collect();
         line(f, "", limits.join(", "))?;
@@ -272,11 +273,17 @@ fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt
     )
 }
 
-fn native_limits(style: &NativeStyle, deadline: Option<Duration>) -> String {
+fn native_limits(
+    style: &NativeStyle,
+    deadline: Option<Duration>,
+    first_byte: Option<Duration>,
+) -> String {
     let deadline = match deadline {
         Some(deadline) => format!("{} deadline", Time(deadline)),
         None => "no deadline".to_owned(),
     };
+    let first_byte = first_byte.map(|limit| format!(", {} to the first byte", Time(limit)));
+    let deadline = deadline + &first_byte.unwrap_or_default();
     match style {
         NativeStyle::Connection(admission) => format!("{}; {deadline}", Door(admission)),
         NativeStyle::Listener { instances, respawn } => {

@@ -88,10 +88,13 @@ pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
             }
         }
         if let Field::Given(_, limits) = &trigger.limits {
-            for key in limits_beyond(limits.get_ref(), accept) {
+            let deferred = matches!(&trigger.defer, Field::Given(_, yes) if *yes.get_ref());
+            for key in limits_beyond(limits.get_ref(), accept, deferred) {
                 let why = match key.path.as_str() {
-                    "limits.memory" | "limits.stack" | "limits.cpu" | "limits.idle" => {
-                        "means nothing for a native job"
+                    "limits.memory" | "limits.stack" | "limits.cpu" | "limits.idle"
+                    | "limits.rx" | "limits.tx" => "means nothing for a native job",
+                    "limits.first_byte" if accept => {
+                        "means nothing for a native job without `defer = true`"
                     }
                     _ => "means nothing for a native job that accepts by itself",
                 };
@@ -174,7 +177,7 @@ fn listener_keys(keys: &NativeKeys) -> impl Iterator<Item = &Key> {
 }
 
 /// Limits that nobody could enforce on a native job.
-fn limits_beyond(limits: &Limits, accept: bool) -> impl Iterator<Item = &Key> {
+fn limits_beyond(limits: &Limits, accept: bool, deferred: bool) -> impl Iterator<Item = &Key> {
     let Limits {
         connections,
         per_source,
@@ -184,13 +187,18 @@ fn limits_beyond(limits: &Limits, accept: bool) -> impl Iterator<Item = &Key> {
         cpu,
         deadline: _,
         idle,
+        first_byte,
+        rx,
+        tx,
     } = limits;
     let at_the_door = [connections.key(), per_source.key(), rate.key()];
-    let inside = [memory.key(), stack.key(), cpu.key(), idle.key()];
+    let inside = [memory, stack, cpu, idle, rx, tx].map(Field::key);
+    let first_byte = first_byte.key().filter(|_| !(accept && deferred));
     at_the_door
         .into_iter()
         .filter(move |_| !accept)
         .chain(inside)
+        .chain([first_byte])
         .flatten()
 }
 
@@ -225,6 +233,13 @@ fn instead_for_native(path: &str) -> &'static str {
         "limits.stack" => r#"use `limit`, such as `limit = { stack = "8MiB" }`"#,
         "limits.cpu" => "use `limit`, in seconds, such as `limit = { cpu = 10 }`",
         "limits.idle" => "the host does not see a job's bytes: use `limits.deadline`",
+        "limits.rx" | "limits.tx" => {
+            "the host does not see a job's bytes: only those of a guest (`wasm`) can be bounded"
+        }
+        "limits.first_byte" => {
+            "the host does not see a job's bytes; with `accept = true` and `defer = true` it waits \
+             for the first one itself"
+        }
         "limits.connections" => {
             "with `accept = true` the host accepts and can count; `instances` bounds processes"
         }

@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::clash::Claims;
 use super::fit::{self, Fit};
 use super::native::Bounds;
-use super::quantity::{duration, limit, memory, stack, time_limit};
+use super::quantity::{duration, limit, memory, stack, time_limit, volume};
 use super::scope::{Scope, Wrong};
 use super::{
     GuestLimits, Job, Location, Plan, Trigger, admission, guest, native, rules, socket, text,
@@ -211,11 +211,15 @@ fn read_trigger(
         cpu: limits.cpu.unwrap_or(CPU),
         deadline: limits.deadline.unwrap_or(DEADLINE),
         idle: limits.idle.unwrap_or(IDLE),
+        first_byte: limits.first_byte,
+        rx: limits.rx,
+        tx: limits.tx,
     };
     let bounds = || Bounds {
         admission: admission.clone(),
         deadline: limits.deadline,
         deadline_of_connections: DEADLINE,
+        first_byte: limits.first_byte,
     };
     let job = match fit? {
         Fit::Guest => {
@@ -264,6 +268,9 @@ struct WrittenLimits {
     cpu: Option<Duration>,
     deadline: Option<Duration>,
     idle: Option<Duration>,
+    first_byte: Option<Duration>,
+    rx: Option<u64>,
+    tx: Option<u64>,
 }
 
 fn read_limits(scope: &mut Scope<'_>, limits: Limits) -> WrittenLimits {
@@ -276,6 +283,9 @@ fn read_limits(scope: &mut Scope<'_>, limits: Limits) -> WrittenLimits {
         cpu,
         deadline,
         idle,
+        first_byte,
+        rx,
+        tx,
     } = limits;
     WrittenLimits {
         admission: admission::limits(scope, connections, per_source, rate),
@@ -284,5 +294,8 @@ fn read_limits(scope: &mut Scope<'_>, limits: Limits) -> WrittenLimits {
         cpu: scope.text(cpu, time_limit),
         deadline: scope.text(deadline, time_limit),
         idle: scope.text(idle, time_limit),
+        first_byte: scope.text(first_byte, time_limit),
+        rx: scope.text(rx, volume),
+        tx: scope.text(tx, volume),
     }
 }

@@ -32,6 +32,7 @@ pub(super) struct Bounds {
     pub admission: Admission,
     pub deadline: Option<Duration>,
     pub deadline_of_connections: Duration,
+    pub first_byte: Option<Duration>,
 }
 
 /// The job as meant. `None`: without a program, which is reported.
@@ -68,6 +69,10 @@ pub(super) fn job(
     let instances = scope.value(instances, count).unwrap_or(INSTANCES);
     let respawn = respawn_of(scope, respawn);
     let accept = accept.given().unwrap_or(false);
+    // The host sees the first byte of a client when it waits for that.
+    let first_byte = bounds
+        .first_byte
+        .filter(|_| accept && bounds.admission.defer);
     let (style, deadline) = if accept {
         let deadline = bounds.deadline.unwrap_or(bounds.deadline_of_connections);
         (NativeStyle::Connection(bounds.admission), Some(deadline))
@@ -88,6 +93,7 @@ pub(super) fn job(
         env,
         style,
         deadline,
+        first_byte,
         setuid: scope.value(setuid, uid),
         setgid: scope.value(setgid, gid),
         groups: self::groups(scope, groups),

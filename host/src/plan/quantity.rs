@@ -85,6 +85,18 @@ pub(super) fn size(text: &str) -> Result<u64, Wrong> {
     })
 }
 
+/// A size that bounds what goes over a connection.
+pub(super) fn volume(text: &str) -> Result<u64, Wrong> {
+    let size = size(text)?;
+    if size == 0 {
+        return Err(Wrong::new(
+            format!("{} is too small", quoted(text)),
+            "a connection carries at least a byte; leave the key out for no limit",
+        ));
+    }
+    Ok(size)
+}
+
 /// A size that bounds the memory of a guest.
 pub(super) fn memory(text: &str) -> Result<u64, Wrong> {
     let size = size(text)?;

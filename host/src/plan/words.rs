@@ -81,10 +81,23 @@ impl Display for Inside<'_> {
             cpu,
             deadline,
             idle,
+            first_byte,
+            rx,
+            tx,
         } = self.0;
         write!(f, "{} memory, {} stack, ", Size(*memory), Size(*stack))?;
         write!(f, "{} cpu, ", Time(*cpu))?;
-        write!(f, "{} deadline, {} idle", Time(*deadline), Time(*idle))
+        write!(f, "{} deadline, {} idle", Time(*deadline), Time(*idle))?;
+        if let Some(first_byte) = first_byte {
+            write!(f, ", {} to the first byte", Time(*first_byte))?;
+        }
+        if let Some(rx) = rx {
+            write!(f, ", {} from the client", Size(*rx))?;
+        }
+        if let Some(tx) = tx {
+            write!(f, ", {} to the client", Size(*tx))?;
+        }
+        Ok(())
     }
 }
 

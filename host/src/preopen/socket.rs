@@ -1,7 +1,7 @@
 //! The connection as a preview-1 guest sees it: reads and writes go straight between the socket and
 //! the guest's memory, through every buffer it names, and wait by suspending the instance.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use wiggle::{GuestMemory, GuestPtr};
 
 use crate::connection::{Shutdown, Stream};
 use crate::meter::Meter;
+use crate::outcome::Way;
 
 /// Buffers of one call, as `IOV_MAX` has it: more is refused.
 const BUFFERS: u32 = 1024;
@@ -172,12 +173,23 @@ impl Socket {
         let Link::Open(stream) = &self.link else {
             return Err(rustix::io::Errno::BADF.into());
         };
-        let peek = take == Take::Peek;
-        if !wait {
-            return stream.try_read(buffer, peek);
+        let room = self.meter.room(Way::Rx, buffer.len());
+        // With no room left, only the end of input may come.
+        let (buffer, peek) = match room {
+            0 => (&mut [0][..], true),
+            room => (&mut buffer[..room], take == Take::Peek),
+        };
+        let read = if wait {
+            let read = poll_fn(|cx| stream.poll_receive(cx, buffer, peek));
+            read.await.map(Some)
+        } else {
+            stream.try_read(buffer, peek)
+        };
+        if room == 0 && matches!(read, Ok(Some(1..))) {
+            self.meter.exceed(Way::Rx);
+            pending().await
         }
-        let read = poll_fn(|cx| stream.poll_receive(cx, buffer, peek));
-        read.await.map(Some)
+        read
     }
 
     /// Writes the buffers in their order, as writev(2) does: all of them, unless the guest has
@@ -192,10 +204,16 @@ impl Socket {
             Ok(buffer.buf.as_array(buffer.buf_len))
         })?;
         let mut slices: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();
+        let mut room = self.meter.room(Way::Tx, usize::MAX);
+        let mut cut = false;
         for pointer in buffers {
-            slices.push(IoSlice::new(
-                memory.as_slice(pointer)?.ok_or(Errno::Notsup)?,
-            ));
+            let slice = memory.as_slice(pointer)?.ok_or(Errno::Notsup)?;
+            cut |= slice.len() > room;
+            let slice = &slice[..slice.len().min(room)];
+            room -= slice.len();
+            if !slice.is_empty() {
+                slices.push(IoSlice::new(slice));
+            }
         }
         if let Some(errno) = self.write_error.take() {
             return Err(errno.into());
@@ -217,6 +235,10 @@ impl Socket {
                     break;
                 }
             }
+        }
+        if cut && slices.is_empty() {
+            self.meter.exceed(Way::Tx);
+            pending().await
         }
         Ok(total)
     }

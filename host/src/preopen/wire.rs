@@ -19,6 +19,7 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, StreamError, StreamResult};
 
 use crate::connection::{Shutdown, Stream};
 use crate::meter::Meter;
+use crate::outcome::Way;
 use handles::{Input, Output};
 
 /// Bytes that are read at once, whatever the guest asks for; and that are taken to be written
@@ -111,6 +112,9 @@ impl Connected {
         if wire.deaf {
             return Poll::Ready(Ok(()));
         }
+        if self.0.meter.room(Way::Rx, 1) == 0 {
+            return self.poll_end(&wire.stream, cx).map_ok(drop);
+        }
         wire.stream.poll_readable(cx).map_ok(drop)
     }
 
@@ -153,16 +157,57 @@ impl Connected {
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<Bytes>> {
-        let wire = self.wire();
-        if wire.deaf {
-            return Poll::Ready(Ok(Bytes::new()));
-        }
         SCRATCH.with_borrow_mut(|scratch| {
             let into = &mut scratch[..size.min(CHUNK)];
-            let count = ready!(wire.stream.poll_receive(cx, into, false))?;
-            self.0.meter.received(count);
+            let count = ready!(self.poll_receive(cx, into))?;
             Poll::Ready(Ok(Bytes::copy_from_slice(&into[..count])))
         })
+    }
+
+    /// Reads what is at hand, as far as there is room for it; waits until there is any.
+    fn poll_receive(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let wire = self.wire();
+        if wire.deaf || into.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let room = self.0.meter.room(Way::Rx, into.len());
+        if room == 0 {
+            return self.poll_end(&wire.stream, cx);
+        }
+        let polled = wire.stream.poll_receive(cx, &mut into[..room], false);
+        if let Poll::Ready(Ok(count)) = &polled {
+            self.0.meter.received(*count);
+        }
+        polled
+    }
+
+    /// Waits for the end of input, which is all that may come.
+    fn poll_end(&self, stream: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let more = ready!(stream.poll_receive(cx, &mut [0], true))?;
+        if more > 0 {
+            self.0.meter.exceed(Way::Rx);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(0))
+    }
+
+    /// Writes what there is room for, as far as it may be sent; waits until there is any.
+    fn poll_send(
+        &self,
+        stream: &Stream,
+        cx: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let room = self.0.meter.room(Way::Tx, from.len());
+        if room < from.len() && room == 0 {
+            self.0.meter.exceed(Way::Tx);
+            return Poll::Pending;
+        }
+        let polled = stream.poll_send(cx, &[io::IoSlice::new(&from[..room])]);
+        if let Poll::Ready(Ok(count)) = &polled {
+            self.0.meter.sent(*count);
+        }
+        polled
     }
 
     /// Sends what is left; ready when nothing is, or nothing more can be sent.
@@ -176,11 +221,8 @@ impl Connected {
             ..
         } = &mut *wire;
         while !unsent.is_empty() {
-            match ready!(Pin::new(&mut *stream).poll_write(cx, unsent)) {
-                Ok(count) => {
-                    self.0.meter.sent(count);
-                    unsent.advance(count);
-                }
+            match ready!(self.poll_send(stream, cx, unsent)) {
+                Ok(count) => unsent.advance(count),
                 Err(error) => {
                     self.lost();
                     unsent.clear();
@@ -239,17 +281,11 @@ impl AsyncRead for Connected {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut wire = self.wire();
-        if wire.deaf {
-            return Poll::Ready(Ok(()));
-        }
-        let before = into.filled().len();
-        let polled = Pin::new(&mut wire.stream).poll_read(cx, into);
-        self.0.meter.received(into.filled().len() - before);
+        let polled = self.poll_receive(cx, into.initialize_unfilled());
         if let Poll::Ready(Err(_)) = polled {
             self.lost();
         }
-        polled
+        polled.map_ok(|count| into.advance(count))
     }
 }
 
@@ -260,15 +296,13 @@ impl AsyncWrite for Connected {
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_unsent(cx));
-        let mut wire = self.wire();
+        let wire = self.wire();
         if wire.sending != Sending::Open {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let polled = Pin::new(&mut wire.stream).poll_write(cx, from);
-        match polled {
-            Poll::Ready(Ok(count)) => self.0.meter.sent(count),
-            Poll::Ready(Err(_)) => self.lost(),
-            Poll::Pending => {}
+        let polled = self.poll_send(&wire.stream, cx, from);
+        if let Poll::Ready(Err(_)) = polled {
+            self.lost();
         }
         polled
     }

@@ -123,6 +123,7 @@ impl exec::Watch for Runs {
             peer: None,
             outcome,
             ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
+            cpu_ms: None,
             rx: None,
             tx: None,
         });

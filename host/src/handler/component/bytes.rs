@@ -64,6 +64,7 @@ impl Entry {
             permits,
             ..
         } = connection;
+        let time = Time::of_guest(&gift.limits, &stream);
         let wire = Connected::new(stream, meter.clone());
         let stdio = match self {
             Self::Run2(_) | Self::Run3(_) => Stdio::Connection(wire.clone()),
@@ -78,7 +79,6 @@ impl Entry {
             &said,
             &meter,
         );
-        let time = Time::of_guest(&gift.limits);
         let ended = {
             let served = pin!(async {
                 let ended = self.call(&mut store, accepted).await;
@@ -93,7 +93,7 @@ impl Entry {
             }
         };
         let outcome = match ended {
-            Ok(ended) => outcome(ended, wire.hangup(), store.data_mut().budget().overrun()),
+            Ok(ended) => outcome(ended, wire.hangup(), store.data_mut().budget()),
             Err(outcome) => outcome,
         };
         // The socket is closed and the slot of the instance free before the place is given back.

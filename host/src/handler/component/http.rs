@@ -86,6 +86,7 @@ impl Entry {
             permits,
             ..
         } = connection;
+        let time = Time::of_guest(&gift.limits, &stream);
         let wire = Connected::new(stream, meter.clone());
         let (ask, asked) = mpsc::channel(1);
         let enough = Notify::new();
@@ -118,7 +119,6 @@ impl Entry {
             let (talked, worked) = tokio::join!(talk, work);
             worked.unwrap_or(talked)
         };
-        let time = Time::of_guest(&gift.limits);
         let outcome = tokio::select! {
             biased;
             outcome = both => outcome,
@@ -193,8 +193,8 @@ impl Served<'_> {
             Ok(0)
         };
         let ended = meter.run(pin!(call)).await;
-        let overrun = store.data_mut().budget().overrun();
-        let ended = outcome(ended, self.wire.hangup(), overrun);
+        self.meter.add(&meter);
+        let ended = outcome(ended, self.wire.hangup(), store.data_mut().budget());
         // Before the store is dropped, and with it what an unfinished body comes from.
         failed.store(ended != Outcome::Done, Relaxed);
         ended
@@ -255,8 +255,8 @@ impl Served<'_> {
             store.run_concurrent(serve).await?
         };
         let ended = self.meter.run(pin!(call)).await;
-        let overrun = store.data_mut().budget().overrun();
-        let ended = failed(outcome(ended, self.wire.hangup(), overrun));
+        let budget = store.data_mut().budget();
+        let ended = failed(outcome(ended, self.wire.hangup(), budget));
         broken.store(ended.is_some(), Relaxed);
         ended
     }
