@@ -349,7 +349,7 @@ fn the_log_says_of_each_connection_who_came_how_it_ended_and_what_was_sent() {
             let mut fields: Vec<_> = line.keys().map(String::as_str).collect();
             fields.sort_unstable();
             let (began, expected) = match case.handler.sees {
-                Sees::Bytes => ("accept", &["peer", "rx", "tx"][..]),
+                Sees::Bytes => ("accept", &["cpu_ms", "peer", "rx", "tx"][..]),
                 Sees::Client => ("accept", &["peer"][..]),
                 Sees::Run => ("start", &[][..]),
             };

@@ -90,7 +90,9 @@ fn lines_of_connections_at_once_are_whole_and_none_is_lost_at_the_end() {
             ("accept", Some((_, id))) => accepted.insert(*id),
             ("end", Some((_, id))) => {
                 let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
-                let wanted = ["trigger", "id", "peer", "outcome", "ms", "rx", "tx"];
+                let wanted = [
+                    "trigger", "id", "peer", "outcome", "ms", "cpu_ms", "rx", "tx",
+                ];
                 assert_eq!(names, wanted, "{line}");
                 assert!(line.ends_with(" rx=2 tx=2"), "{line}");
                 ended.insert(*id)

@@ -38,7 +38,7 @@ pub fn handler(guest: &str) -> Handler {
         instances: 64,
         spare: 0,
     };
-    let engine = Engine::new(&pool).expect("there is memory");
+    let engine = Engine::new(&pool, None).expect("there is memory");
     let job = GuestJob {
         path,
         args: Vec::new(),

@@ -67,7 +67,7 @@ impl Attempt {
         let path = guest.display().to_string();
         let wasm = Wasm::read(&guest).with_context(|| format!("cannot load {path}"))?;
         let slot = Slot::of_one(&wasm, LIMITS.memory);
-        let engine = Engine::new(&Pool::of_one(slot))?;
+        let engine = Engine::new(&Pool::of_one(slot), None)?;
         let compiler = Compiler::new(engine, Cache::find(&Location::Usual), progress);
         let job = GuestJob {
             path: guest,

@@ -5,6 +5,8 @@
 mod budget;
 mod cache;
 mod compiler;
+mod coredumps;
+mod fault;
 mod pool;
 mod progress;
 mod slot;
@@ -16,9 +18,13 @@ use anyhow::Context as _;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use wasmtime::{Store, UpdateDeadline};
 
+use crate::plan;
+use coredumps::Coredumps;
+
 pub use budget::{Budget, Metered, Overrun, begins_within};
 pub use cache::Cache;
 pub use compiler::{Compiler, Origin};
+pub use fault::{Fault, Faults};
 pub use pool::Pool;
 pub use progress::Progress;
 pub use slot::Slot;
@@ -31,15 +37,22 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     spare: Arc<Semaphore>,
+    coredumps: Option<Arc<Coredumps>>,
 }
 
 impl Engine {
-    /// An engine with room for `pool`. Its clock ticks as long as it lives.
+    /// An engine with room for `pool`, whose instances leave `coredumps`. Its clock ticks as long as it
+    /// lives.
     ///
     /// # Errors
-    /// When the system does not give the address space or the mappings the pool takes.
-    pub fn new(pool: &Pool) -> anyhow::Result<Self> {
-        let engine = wasmtime::Engine::new(&pool::config(pool)).map_err(anyhow::Error::from);
+    /// When the system does not give the address space or the mappings the pool takes, or the folder for
+    /// core dumps cannot be had.
+    pub fn new(pool: &Pool, coredumps: Option<&plan::Coredumps>) -> anyhow::Result<Self> {
+        let coredumps = coredumps.map(Coredumps::open).transpose()?;
+        let mut config = pool::config(pool);
+        // For all guests or none: at each end by force the stack is walked once more for it.
+        config.coredump_on_trap(coredumps.is_some());
+        let engine = wasmtime::Engine::new(&config).map_err(anyhow::Error::from);
         let engine = engine.with_context(|| {
             format!(
                 "cannot reserve memory for {} instances of up to {} MiB; lower limits.connections \
@@ -62,6 +75,7 @@ impl Engine {
         Ok(Self {
             wasmtime: engine,
             spare: Arc::new(Semaphore::new(pool.spare as usize)),
+            coredumps: coredumps.map(Arc::new),
         })
     }
 

@@ -58,7 +58,7 @@ fn plan(path: &Path) -> Result<Plan, Failure> {
 
 /// The compiler for the guests of a plan, whose engine has room for as many instances as there may be.
 fn compiler(cli: &Cli, plan: &Plan, pool: &Pool) -> Result<Compiler, Failure> {
-    let engine = Engine::new(pool).map_err(Failure::Refused)?;
+    let engine = Engine::new(pool, plan.coredumps.as_ref()).map_err(Failure::Refused)?;
     Ok(Compiler::new(
         engine,
         Cache::find(&plan.cache),

@@ -81,6 +81,11 @@ impl Outcome {
         }
     }
 
+    /// Whether it tells something of the guest's code, so that where that was is worth a word.
+    pub fn is_fault(&self) -> bool {
+        matches!(self, Self::Trap(_) | Self::Cpu | Self::Memory)
+    }
+
     /// Why, where the word alone does not say it.
     pub fn reason(&self) -> Option<&str> {
         match self {

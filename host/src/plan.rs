@@ -48,8 +48,19 @@ pub struct Plan {
     pub cache: Location,
     /// The path of the socket by which the host is told what to do.
     pub control: Location,
+    /// Where core dumps of guests are kept, if they are.
+    pub coredumps: Option<Coredumps>,
     /// In the order of the trigger file.
     pub triggers: Vec<Trigger>,
+}
+
+/// A folder for core dumps of guests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coredumps {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Bytes of all of them together; the oldest are removed for the newest.
+    pub total: u64,
 }
 
 /// Where the host keeps something of its own.

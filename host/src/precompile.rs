@@ -120,7 +120,7 @@ impl Batch {
             );
         };
         let compiler = Compiler::new(
-            Engine::new(&Pool::of_one(self.slot))?,
+            Engine::new(&Pool::of_one(self.slot), None)?,
             Some(cache),
             progress,
         );

@@ -41,6 +41,17 @@ pub struct Host {
     pub cache: Field<BooleanOrText>,
     /// The path of a socket, or `false`.
     pub control: Field<BooleanOrText>,
+    /// The path of a folder, or more of it.
+    pub coredumps: Field<TextOr<Coredumps>>,
+}
+
+/// `coredumps`, written in full.
+#[derive(Clone, Debug, Default)]
+pub struct Coredumps {
+    /// A folder.
+    pub path: Field<String>,
+    /// A size.
+    pub total: Field<String>,
 }
 
 /// `limits` in `[host]`.
@@ -238,6 +249,22 @@ impl Keys for Host {
             limits: table.take("limits", "a table such as { connections = 10000 }"),
             cache: table.take("cache", "a path or `false`"),
             control: table.take("control", "a path or `false`"),
+            coredumps: table.take(
+                "coredumps",
+                r#"a path or a table such as { path = "/var/lib/portcullis", total = "256MiB" }"#,
+            ),
+        }
+    }
+}
+
+impl Keys for Coredumps {
+    const ELSEWHERE: &'static [(&'static str, &'static str)] =
+        &[("dir", "path"), ("size", "total"), ("max", "total")];
+
+    fn ask(table: &mut Table<'_>) -> Self {
+        Self {
+            path: table.take("path", "a path"),
+            total: table.take("total", r#"a size such as "256MiB""#),
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Wasm {
     pub memories: Vec<u64>,
     /// Tables it defines, those of inner modules included.
     pub tables: Vec<Table>,
+    /// Whether it says where in its source its functions are.
+    pub debug: bool,
     /// Bytes that its memories begin with and that are not 0, roughly.
     pub data: usize,
 }
@@ -104,6 +106,7 @@ impl Wasm {
             exports: Vec::new(),
             memories: Vec::new(),
             tables: Vec::new(),
+            debug: false,
             data: 0,
         };
         // Only the outermost module or component says what the host has to give.
@@ -164,6 +167,7 @@ impl Wasm {
                     });
                 }
             }
+            Payload::CustomSection(section) => self.debug |= section.name() == ".debug_info",
             Payload::DataSection(data) => self.data += data.range().len(),
             _ => {}
         }

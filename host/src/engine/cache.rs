@@ -3,7 +3,7 @@
 //! good as none; a cache that cannot be used costs time and nothing else.
 
 mod entry;
-mod folder;
+pub(super) mod folder;
 mod sweep;
 
 use std::io::{self, Read as _, Write as _};

@@ -14,7 +14,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::NotStarted;
 use crate::connection::{Connection, Local};
-use crate::engine::{Budget, Compiler, Engine, Overrun, begins_within};
+use crate::engine::{Budget, Compiler, Engine, Faults, Overrun, begins_within};
 use crate::outcome::Outcome;
 use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::dirs::{Dirs, FILES};
@@ -91,6 +91,7 @@ impl Component {
             },
             dirs,
             network,
+            faults: Faults::new(engine, trigger, wasm, job.path.clone()),
             config: Arc::new(job.config.iter().cloned().collect()),
             limits,
         };
@@ -159,15 +160,16 @@ fn linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<State>> 
 }
 
 /// What the end of an instance means: the status it ended with, or why it did not come to that.
-fn outcome(ended: wasmtime::Result<i32>, hangup: bool, budget: &Budget) -> Outcome {
-    let ended = ended.or_else(|error| match error.downcast_ref::<I32Exit>() {
-        Some(I32Exit(status)) => Ok(*status),
-        None => Err(error),
-    });
+fn outcome(ended: &wasmtime::Result<i32>, hangup: bool, budget: &Budget) -> Outcome {
+    let exited = |error: &wasmtime::Error| error.downcast_ref().map(|I32Exit(status)| *status);
     let failure = match ended {
         Ok(0) => return Outcome::Done,
-        Ok(status) => Outcome::Exit(status),
-        Err(error) => super::trap(&error),
+        Ok(status) => Outcome::Exit(*status),
+        Err(error) => match exited(error) {
+            Some(0) => return Outcome::Done,
+            Some(status) => Outcome::Exit(status),
+            None => super::trap(error),
+        },
     };
     if let Some(way) = budget.exceeded() {
         return Outcome::Bytes(way);

@@ -11,7 +11,7 @@ use wasmtime::{ExternType, InstancePre, Linker, ModuleExport, Store};
 use super::NotStarted;
 use super::watch::{Time, watch};
 use crate::connection::{Connection, Local};
-use crate::engine::{Budget, Compiler, Engine, Metered, Overrun, begins_within};
+use crate::engine::{Budget, Compiler, Engine, Faults, Metered, Overrun, begins_within};
 use crate::outcome::Outcome;
 use crate::plan::{GuestJob, GuestLimits};
 use crate::preopen::args::Strings;
@@ -33,6 +33,7 @@ pub struct Module {
     env: Variables,
     dirs: Dirs,
     limits: GuestLimits,
+    faults: Faults,
 }
 
 impl Module {
@@ -70,6 +71,7 @@ impl Module {
             env: job.env.clone(),
             dirs: Dirs::open(&job.dirs)?,
             limits,
+            faults: Faults::new(engine, trigger, wasm, job.path.clone()),
         })
     }
 
@@ -129,13 +131,23 @@ impl Module {
                 outcome = watch(time, &meter, &drain) => Err(outcome),
             }
         };
-        let outcome = match ended {
-            Ok(ended) => outcome(ended, store.data_mut()),
-            Err(outcome) => outcome,
+        let (outcome, fault) = match ended {
+            Ok(ended) => {
+                let outcome = outcome(&ended, store.data_mut());
+                let error = ended.err().filter(|_| outcome.is_fault());
+                (outcome, error.and_then(|error| self.faults.note(id, error)))
+            }
+            Err(outcome) => (outcome, None),
         };
         // The socket is closed and the slot of the instance free before the place is given back.
-        drop(store);
+        let Some(fault) = fault else {
+            drop(store);
+            drop(permits);
+            return outcome;
+        };
+        let fault = Box::pin(fault.dump(store)).await;
         drop(permits);
+        Box::pin(fault.tell()).await;
         outcome
     }
 
@@ -152,11 +164,11 @@ impl Module {
 }
 
 /// What the end of the program means.
-fn outcome(ended: wasmtime::Result<()>, guest: &mut Guest) -> Outcome {
+fn outcome(ended: &wasmtime::Result<()>, guest: &mut Guest) -> Outcome {
     let failure = match (guest.finish(), ended) {
         (Some(Finish::Served | Finish::Exit(0)), _) | (None, Ok(())) => return Outcome::Done,
         (Some(Finish::Exit(status)), _) => Outcome::Exit(status),
-        (None, Err(error)) => super::trap(&error),
+        (None, Err(error)) => super::trap(error),
     };
     if let Some(way) = guest.budget().exceeded() {
         return Outcome::Bytes(way);

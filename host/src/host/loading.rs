@@ -13,7 +13,7 @@ use crate::engine::{Cache, Compiler, Engine, Pool, Progress, Slot};
 use crate::failure::Failure;
 use crate::handler::{Handler, Loaded};
 use crate::listener::{Bound, Inherited};
-use crate::plan::{Address, Plan};
+use crate::plan::{Address, Coredumps, Plan};
 use crate::reload::{Change, Known, Tally, changes};
 use crate::spawner;
 use crate::wasm::Guests;
@@ -26,6 +26,7 @@ pub struct Standing {
     /// How long what is ended after that may take.
     pub(super) patience: Duration,
     pool: Pool,
+    coredumps: Option<Coredumps>,
     compiler: Compiler,
 }
 
@@ -72,12 +73,13 @@ impl LoadedPlan {
         let slot = Slot::of(plan, &guests);
         let capacity = Capacity::of(plan, &slot).map_err(Failure::Refused)?;
         let needed = capacity.pool(slot);
-        let stays = before.filter(|before| before.pool.does_for(&needed));
+        let stays = before
+            .filter(|before| before.pool.does_for(&needed) && before.coredumps == plan.coredumps);
         let cache = Cache::find(&plan.cache);
         let (pool, compiler) = if let Some(before) = stays {
             (before.pool, before.compiler.renewed(cache, &guests))
         } else {
-            let engine = Engine::new(&needed).map_err(Failure::Refused)?;
+            let engine = Engine::new(&needed, plan.coredumps.as_ref()).map_err(Failure::Refused)?;
             (needed, Compiler::new(engine, cache, progress))
         };
         let known: Vec<_> = plan
@@ -104,6 +106,7 @@ impl LoadedPlan {
                 grace: plan.grace,
                 patience: plan.longest_kill_timeout() + Duration::from_secs(1),
                 pool,
+                coredumps: plan.coredumps.clone(),
                 compiler,
             }),
         })

@@ -5,11 +5,11 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use super::words::{
-    Command, Count, Door, Inside, Listen, Name, Time, admits, reaches, resource_limit, variables,
-    visible,
+    Command, Count, Door, Inside, Listen, Name, Size, Time, admits, reaches, resource_limit,
+    variables, visible,
 };
 use super::{
-    Access, Admission, GuestJob, Job, Location, NativeJob, NativeStyle, Plan, SocketOptions,
+    Access, Admission, Coredumps, GuestJob, Job, Location, NativeJob, NativeStyle, Plan, SocketOptions,
     Trigger,
 };
 
@@ -43,6 +43,13 @@ pub fn host(plan: &Plan) -> impl Display {
             Location::Usual => Ok(()),
             Location::None => line(f, "control", "none"),
             Location::At(path) => line(f, "control", visible(&path.to_string_lossy())),
+        }?;
+        match &plan.coredumps {
+            Some(Coredumps { path, total }) => {
+                let path = visible(&path.to_string_lossy());
+                line(f, "dumps", format_args!("{path}, up to {}", Size(*total)))
+            }
+            None => Ok(()),
         }
     })
 }

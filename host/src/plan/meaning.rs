@@ -14,16 +14,18 @@ use super::native::Bounds;
 use super::quantity::{duration, limit, memory, stack, time_limit, volume};
 use super::scope::{Scope, Wrong};
 use super::{
-    GuestLimits, Job, Location, Plan, Trigger, admission, guest, native, rules, socket, text,
+    Coredumps, GuestLimits, Job, Location, Plan, Trigger, admission, guest, native, rules, socket,
+    text,
 };
 use crate::trigger::{
-    self, BooleanOrText, Field, Host, HostLimits, Limits, Problems, Source, Span, TriggerFile,
-    quoted,
+    self, BooleanOrText, Field, Host, HostLimits, Limits, Problems, Source, Span, TextOr,
+    TriggerFile, quoted,
 };
 
 const GRACE: Duration = Duration::from_secs(30);
 const CPU: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_hours(1);
+const COREDUMPS: u64 = 256 << 20;
 const IDLE: Duration = Duration::from_mins(5);
 
 /// Names stand in log lines, ready lines and `LISTEN_FDNAMES`.
@@ -79,6 +81,7 @@ fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
         connections: None,
         cache: Location::Usual,
         control: Location::Usual,
+        coredumps: None,
         triggers: Vec::new(),
     };
     let mut hosts: Option<(Arc<Source>, Span)> = None;
@@ -134,6 +137,7 @@ fn read_host(scope: &mut Scope<'_>, host: Host, plan: &mut Plan) {
         limits,
         cache,
         control,
+        coredumps,
     } = host;
     let HostLimits { connections } = limits.given().unwrap_or_default();
     plan.grace = scope.text(grace, duration).unwrap_or(GRACE);
@@ -155,6 +159,35 @@ fn read_host(scope: &mut Scope<'_>, host: Host, plan: &mut Plan) {
         location(written, "`true` is no path", help)
     });
     plan.control = control.unwrap_or(Location::Usual);
+    plan.coredumps = read_coredumps(scope, coredumps);
+}
+
+fn read_coredumps(
+    scope: &mut Scope<'_>,
+    field: Field<TextOr<trigger::Coredumps>>,
+) -> Option<Coredumps> {
+    let Field::Given(key, written) = field else {
+        return None;
+    };
+    let folder = scope.folder().to_owned();
+    let absolute = |path: String| text::path(path, &folder);
+    let span = written.span();
+    let (path, total) = match written.into_inner() {
+        TextOr::Text(path) => {
+            let path = scope.part(&key.path, Spanned::new(span, path), absolute);
+            (path, None)
+        }
+        TextOr::Table(trigger::Coredumps { path, total }) => {
+            if !path.is_written() {
+                scope.problem(&span, "`coredumps` has no `path`").help(
+                    r#"core dumps are written { path = "/var/lib/portcullis", total = "256MiB" }"#,
+                );
+            }
+            (scope.value(path, absolute), scope.text(total, volume))
+        }
+    };
+    let total = total.unwrap_or(COREDUMPS);
+    path.map(|path| Coredumps { path, total })
 }
 
 fn read_trigger(

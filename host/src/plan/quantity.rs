@@ -85,13 +85,13 @@ pub(super) fn size(text: &str) -> Result<u64, Wrong> {
     })
 }
 
-/// A size that bounds what goes over a connection.
+/// A size that bounds bytes, which are some.
 pub(super) fn volume(text: &str) -> Result<u64, Wrong> {
     let size = size(text)?;
     if size == 0 {
         return Err(Wrong::new(
             format!("{} is too small", quoted(text)),
-            "a connection carries at least a byte; leave the key out for no limit",
+            "at least a byte is wanted; leave the key out for what holds without it",
         ));
     }
     Ok(size)

@@ -123,7 +123,7 @@ impl Display for Time {
 }
 
 /// Bytes in the largest unit that shows them exactly.
-struct Size(pub u64);
+pub(super) struct Size(pub u64);
 
 impl Display for Size {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

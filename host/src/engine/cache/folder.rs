@@ -40,7 +40,7 @@ pub(super) fn usual() -> Option<PathBuf> {
 /// # Errors
 /// When it cannot be opened or made, or when somebody else could write to it or put another one in
 /// its place.
-pub(super) fn open(path: &Path) -> anyhow::Result<Dir> {
+pub(in crate::engine) fn open(path: &Path) -> anyhow::Result<Dir> {
     let (there, missing) = existing(path)?;
     let mut at = PathBuf::from("/");
     let mut dir = Dir::open_ambient_dir(&at, ambient_authority()).context("cannot open /")?;

@@ -92,14 +92,24 @@ impl Entry {
                 outcome = watch(time, &meter, drain) => Err(outcome),
             }
         };
-        let outcome = match ended {
-            Ok(ended) => outcome(ended, wire.hangup(), store.data_mut().budget()),
-            Err(outcome) => outcome,
+        let (outcome, fault) = match ended {
+            Ok(ended) => {
+                let outcome = outcome(&ended, wire.hangup(), store.data_mut().budget());
+                let fault = gift.fault(id, ended, &outcome);
+                (outcome, fault)
+            }
+            Err(outcome) => (outcome, None),
         };
         // The socket is closed and the slot of the instance free before the place is given back.
-        drop(store);
         drop(wire);
+        let Some(fault) = fault else {
+            drop(store);
+            drop(permits);
+            return outcome;
+        };
+        let fault = Box::pin(fault.dump(store)).await;
         drop(permits);
+        Box::pin(fault.tell()).await;
         outcome
     }
 

@@ -49,6 +49,7 @@ pub enum Entry {
 
 /// What one connection's instances have in common.
 struct Served<'a> {
+    id: u64,
     gift: &'a Gift,
     told: Told,
     /// One for all of them, so that many requests take no more than one.
@@ -91,6 +92,7 @@ impl Entry {
         let (ask, asked) = mpsc::channel(1);
         let enough = Notify::new();
         let served = Served {
+            id,
             gift,
             told: gift.told(facts, peer),
             outlet: gift.network.outlet(),
@@ -194,10 +196,13 @@ impl Served<'_> {
         };
         let ended = meter.run(pin!(call)).await;
         self.meter.add(&meter);
-        let ended = outcome(ended, self.wire.hangup(), store.data_mut().budget());
+        let outcome = outcome(&ended, self.wire.hangup(), store.data_mut().budget());
         // Before the store is dropped, and with it what an unfinished body comes from.
-        failed.store(ended != Outcome::Done, Relaxed);
-        ended
+        failed.store(outcome != Outcome::Done, Relaxed);
+        if let Some(fault) = self.gift.fault(self.id, ended, &outcome) {
+            Box::pin(fault.dump(store)).await.tell().await;
+        }
+        outcome
     }
 
     /// Serves all requests with one fresh instance, which is made for the first.
@@ -256,9 +261,12 @@ impl Served<'_> {
         };
         let ended = self.meter.run(pin!(call)).await;
         let budget = store.data_mut().budget();
-        let ended = failed(outcome(ended, self.wire.hangup(), budget));
-        broken.store(ended.is_some(), Relaxed);
-        ended
+        let outcome = outcome(&ended, self.wire.hangup(), budget);
+        broken.store(outcome != Outcome::Done, Relaxed);
+        if let Some(fault) = self.gift.fault(self.id, ended, &outcome) {
+            Box::pin(fault.dump(store)).await.tell().await;
+        }
+        failed(outcome)
     }
 }
 

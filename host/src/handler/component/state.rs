@@ -10,8 +10,9 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::connection::Peer;
-use crate::engine::{Budget, Engine, Metered};
+use crate::engine::{Budget, Engine, Fault, Faults, Metered};
 use crate::meter::Meter;
+use crate::outcome::Outcome;
 use crate::output::{Channel, Lines};
 use crate::plan::GuestLimits;
 use crate::preopen::dirs::{Dirs, Files, Opening};
@@ -44,6 +45,8 @@ pub struct Gift {
     pub network: Network,
     pub config: Arc<WasiConfigVariables>,
     pub limits: GuestLimits,
+    /// What they are ended by.
+    pub faults: Faults,
     /// What one instance may hold at once: files, streams, pollables, bodies and sockets.
     pub handles: usize,
 }
@@ -92,6 +95,12 @@ impl Gift {
             peer,
             args: self.args.clone(),
         }
+    }
+
+    /// What ended an instance of the connection `id` in this way, if that is to be told.
+    pub fn fault(&self, id: u64, ended: wasmtime::Result<i32>, outcome: &Outcome) -> Option<Fault> {
+        let error = ended.err().filter(|_| outcome.is_fault())?;
+        self.faults.note(id, error)
     }
 
     /// A store for one instance that goes out by its `outlet`, its time on the processor counted by

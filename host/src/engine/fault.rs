@@ -1,0 +1,219 @@
+//! What a guest was doing when it was ended by force: the functions on its stack, with their places in
+//! its source where it has debug information, and a core dump where the plan wants those. All of it is
+//! done once a minute for each kind of fault, off the threads that serve: a guest that traps for every
+//! client costs little more than one that does not.
+
+mod places;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+use wasmtime::{Error, Store, Trap, WasmBacktrace, WasmCoreDump};
+
+use super::{Coredumps, Engine};
+use crate::trigger::printable;
+use crate::wasm::{Digest, Wasm};
+use places::Place;
+
+/// How long nothing more is said of one kind.
+const PERIOD: Duration = Duration::from_mins(1);
+
+/// Kinds of one trigger in that time. A guest may have as many as it has instructions.
+const KINDS: usize = 16;
+
+/// Lines of one backtrace, and characters of one line.
+const LINES: usize = 40;
+const LINE: usize = 300;
+
+/// One at a time, over the whole host: it takes a thread, and memory for a dump.
+static BUSY: Semaphore = Semaphore::const_new(1);
+
+/// The faults of one trigger's guest.
+#[derive(Clone, Debug)]
+pub struct Faults(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    trigger: Arc<str>,
+    guest: PathBuf,
+    digest: Digest,
+    /// Whether the file says where in its source a function is.
+    debug: bool,
+    coredumps: Option<Arc<Coredumps>>,
+    told: Mutex<HashMap<Kind, Instant>>,
+}
+
+/// What is the same for faults of one kind: what it was, and the instruction.
+type Kind = (Option<Trap>, u32, Option<usize>);
+
+/// A fault that is to be told.
+#[derive(Debug)]
+pub struct Fault {
+    of: Faults,
+    id: u64,
+    error: Error,
+    core: Option<Vec<u8>>,
+}
+
+/// A function on a stack.
+#[derive(Clone, Debug)]
+struct Frame {
+    name: String,
+    /// Bytes from the beginning of the file.
+    offset: Option<usize>,
+}
+
+impl Faults {
+    /// Those of the guest in `wasm`, which lies at `guest` and serves `trigger`.
+    pub fn new(engine: &Engine, trigger: &Arc<str>, wasm: &Wasm, guest: PathBuf) -> Self {
+        Self(Arc::new(Shared {
+            trigger: trigger.clone(),
+            guest,
+            digest: wasm.digest,
+            debug: wasm.debug,
+            coredumps: engine.coredumps.clone(),
+            told: Mutex::default(),
+        }))
+    }
+
+    /// What ended the instance of the connection `id`, if that is to be told: the first of its kind in a
+    /// while.
+    pub fn note(&self, id: u64, error: Error) -> Option<Fault> {
+        let backtrace = error.downcast_ref::<WasmBacktrace>()?;
+        let top = backtrace.frames().first()?;
+        let kind = (
+            error.downcast_ref::<Trap>().copied(),
+            top.func_index(),
+            top.module_offset(),
+        );
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(&kind).is_some_and(|at| at.elapsed() < PERIOD) {
+            return None;
+        }
+        if told.len() >= KINDS {
+            told.retain(|_, at| at.elapsed() < PERIOD);
+        }
+        if told.len() >= KINDS {
+            return None;
+        }
+        told.insert(kind, Instant::now());
+        drop(told);
+        Some(Fault {
+            of: self.clone(),
+            id,
+            error,
+            core: None,
+        })
+    }
+}
+
+impl Fault {
+    /// Takes a core dump, if there are to be any, and lets go of the store.
+    pub async fn dump<T: Send + 'static>(mut self, mut store: Store<T>) -> Self {
+        if self.of.0.coredumps.is_none() || !self.error.is::<WasmCoreDump>() {
+            return self;
+        }
+        let _turn = BUSY.acquire().await;
+        let taken = spawn_blocking(move || {
+            let name = self.of.0.guest.to_string_lossy();
+            let dump = self.error.downcast_ref::<WasmCoreDump>();
+            self.core = dump.map(|dump| dump.serialize(&mut store, &name));
+            self
+        });
+        match taken.await {
+            Ok(fault) => fault,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Writes it to the log, and its core dump to the disk. To be awaited when the connection has given
+    /// back its place.
+    pub async fn tell(self) {
+        let Self {
+            of: Faults(shared),
+            id,
+            error,
+            core,
+        } = self;
+        let frames: Vec<_> = error
+            .downcast_ref::<WasmBacktrace>()
+            .into_iter()
+            .flat_map(WasmBacktrace::frames)
+            .map(|frame| Frame {
+                name: match frame.func_name() {
+                    Some(name) => demangled(name),
+                    None => format!("function {}", frame.func_index()),
+                },
+                offset: frame.module_offset(),
+            })
+            .collect();
+        if core.is_none() && !shared.debug {
+            return say(&shared, id, &frames, &[]);
+        }
+        let _turn = BUSY.acquire().await;
+        // That it panics is told by the runtime, and no reason to end a connection otherwise.
+        let _ = spawn_blocking(move || {
+            let places = if shared.debug {
+                places::of(&shared.guest, &shared.digest, &frames)
+            } else {
+                Vec::new()
+            };
+            say(&shared, id, &frames, &places);
+            if let (Some(core), Some(coredumps)) = (core, &shared.coredumps) {
+                keep(&shared, id, &core, coredumps);
+            }
+        })
+        .await;
+    }
+}
+
+/// A line for each function, the one that was running first. One that was compiled into another has a
+/// line of its own, under the same number.
+fn say(shared: &Shared, id: u64, frames: &[Frame], places: &[Vec<Place>]) {
+    let lines = frames.iter().enumerate().flat_map(|(number, frame)| {
+        let places = places.get(number).filter(|places| !places.is_empty());
+        let shown = match places {
+            Some(places) => places.iter().map(|place| place.in_words(frame)).collect(),
+            None => vec![match frame.offset {
+                Some(offset) => format!("{} at {offset:#x}", frame.name),
+                None => frame.name.clone(),
+            }],
+        };
+        shown.into_iter().map(move |shown| (number, shown))
+    });
+    for (number, shown) in lines.take(LINES) {
+        let line = format!("{number}: {}", printable(&shown, LINE));
+        warn!(trigger = %shared.trigger, id, stream = "backtrace", line, "output");
+    }
+}
+
+fn keep(shared: &Shared, id: u64, core: &[u8], coredumps: &Coredumps) {
+    let trigger = &shared.trigger;
+    let name = format!("{trigger}-{id}");
+    match coredumps.keep(&name, SystemTime::now(), core) {
+        Ok(path) => {
+            let coredump = path.to_string_lossy();
+            info!(%trigger, id, coredump = &*coredump, bytes = core.len(), "output");
+        }
+        Err(error) => {
+            let folder = coredumps.path().display();
+            let reason = format!("cannot keep a core dump in {folder}: {error}");
+            warn!(%trigger, id, bytes = core.len(), reason, "output");
+        }
+    }
+}
+
+/// A name as its source has it.
+fn demangled(name: &str) -> String {
+    if let Ok(name) = rustc_demangle::try_demangle(name) {
+        return format!("{name:#}");
+    }
+    let cpp = cpp_demangle::Symbol::new(name).ok();
+    cpp.and_then(|symbol| symbol.demangle().ok())
+        .unwrap_or_else(|| name.to_owned())
+}

@@ -1,0 +1,373 @@
+//! A guest that is ended by force leaves word of where it was: the functions on its stack, with their
+//! places in its source where it has them, and a core dump where the plan wants one. Once for each kind of
+//! fault, so that a client who can make a guest trap can fill neither the log nor the disk.
+
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use support::{Host, command, repository, verb};
+use wasm_encoder::{
+    CodeSection, ExportKind, ExportSection, Function, FunctionSection, MemorySection, MemoryType,
+    Module, NameMap, NameSection, TypeSection,
+};
+use wasmparser::{Parser, Payload};
+
+/// The lines of the backtraces that guests of `trigger` have left so far.
+fn backtrace(host: &Host, trigger: &str) -> Vec<String> {
+    let said = host.said(trigger).into_iter();
+    said.filter(|(stream, _)| stream == "backtrace")
+        .map(|(_, line)| line)
+        .collect()
+}
+
+/// Has a client of `trigger` make its guest trap, and waits for the end of this many of its connections.
+fn trapped(host: &Host, trigger: &str, count: usize) {
+    let mut client = host.connect(trigger);
+    let _ = client.write_all(b"now");
+    client.heard();
+    host.logged_times(count, "the end", |line| {
+        verb(line) == "end" && line["trigger"] == trigger
+    });
+}
+
+/// Core dumps in a folder, by their names.
+fn dumps(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// A module whose `_start` calls a function of this name, which traps.
+fn module(function: &str) -> Vec<u8> {
+    let mut types = TypeSection::new();
+    types.ty().function([], []);
+    let mut functions = FunctionSection::new();
+    functions.function(0).function(0);
+    let mut memories = MemorySection::new();
+    memories.memory(MemoryType {
+        minimum: 1,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    let mut exports = ExportSection::new();
+    exports.export("memory", ExportKind::Memory, 0);
+    exports.export("_start", ExportKind::Func, 0);
+    let mut code = CodeSection::new();
+    for body in 0..2 {
+        let mut function = Function::new([]);
+        if body == 0 {
+            function.instructions().call(1).end();
+        } else {
+            function.instructions().unreachable().end();
+        }
+        code.function(&function);
+    }
+    let mut names = NameMap::new();
+    names.append(0, "_RNvCs1234_7mycrate4main");
+    names.append(1, function);
+    let mut named = NameSection::new();
+    named.functions(&names);
+    let mut module = Module::new();
+    module
+        .section(&types)
+        .section(&functions)
+        .section(&memories)
+        .section(&exports)
+        .section(&code)
+        .section(&named);
+    module.finish()
+}
+
+#[test]
+fn a_trap_is_told_with_the_functions_and_the_lines_of_its_source_once() {
+    let host = Host::start(
+        r#"
+        [trigger.trap]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:trap-traced}"
+        "#,
+    );
+    trapped(&host, "trap", 1);
+    let lines = backtrace(&host, "trap");
+    let source = fs::read_to_string(repository().join("guests/odd/src/bin/trap.rs")).unwrap();
+    let number = source
+        .lines()
+        .position(|line| line.contains("unreachable();"));
+    let place = format!("odd/src/bin/trap.rs:{}", number.unwrap() + 1);
+    // What was called last comes first, and what is compiled into another has its number.
+    let main = lines.iter().find(|line| line.ends_with(&place)).unwrap();
+    assert!(main.starts_with("0: main at "), "{lines:#?}");
+    assert!(lines.last().unwrap().contains(": _start"), "{lines:#?}");
+    // The line of the end comes after it.
+    let log = host.log();
+    let at = |stream: &str, what: &str| {
+        let fits = |line: &serde_json::Value| line["stream"] == stream || verb(line) == what;
+        log.iter().rposition(fits).unwrap()
+    };
+    assert!(at("backtrace", "") < at("", "end"));
+    for count in 2..10 {
+        trapped(&host, "trap", count);
+    }
+    assert_eq!(backtrace(&host, "trap"), lines);
+}
+
+#[test]
+fn names_are_shown_as_the_source_has_them_and_do_nothing_to_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let evil = format!("clear\u{1b}[2J\n{}", "x".repeat(100_000));
+    fs::write(dir.path().join("evil.wasm"), module(&evil)).unwrap();
+    let host = Host::start_in(
+        dir,
+        r#"
+        [trigger.evil]
+        listen = "127.0.0.1:0"
+        wasm = "evil.wasm"
+        "#,
+        |_| {},
+    );
+    trapped(&host, "evil", 1);
+    let lines = backtrace(&host, "evil");
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines[0].starts_with("0: clear\\u{1b}[2J\\nxxx"),
+        "{lines:#?}"
+    );
+    assert!(lines[0].len() < 400, "{lines:#?}");
+    assert!(lines[1].starts_with("1: mycrate::main at 0x"), "{lines:#?}");
+}
+
+#[test]
+fn every_end_by_force_is_told_in_every_style_and_no_other() {
+    let host = Host::start(
+        r#"
+        [trigger.spin]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:burn}"
+        limits.cpu = "50ms"
+        [trigger.grow]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:grow}"
+        limits.memory = "4MiB"
+        [trigger.typed]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:unruly-typed.component}"
+        args = ["panic"]
+        [trigger.async]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:unruly-async.component}"
+        args = ["panic"]
+        [trigger.exit]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:exit7}"
+        [trigger.done]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:echo}"
+        [trigger.err]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:unruly-typed.component}"
+        args = ["exit"]
+        "#,
+    );
+    for trigger in ["spin", "grow", "typed", "async"] {
+        trapped(&host, trigger, 1);
+        let lines = backtrace(&host, trigger);
+        assert!((1..=40).contains(&lines.len()), "{trigger}: {lines:#?}");
+        assert!(lines[0].starts_with("0: "), "{trigger}: {lines:#?}");
+    }
+    for trigger in ["exit", "done", "err"] {
+        let client = host.connect(trigger);
+        client.shutdown(Shutdown::Write);
+        host.ended(trigger);
+        assert_eq!(backtrace(&host, trigger), [""; 0], "{trigger}");
+    }
+}
+
+#[test]
+fn the_backtrace_of_a_stack_that_is_full_is_its_upper_end() {
+    let host = Host::start(
+        r#"
+        [trigger.deep]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:deep}"
+        limits.stack = "64KiB"
+        "#,
+    );
+    trapped(&host, "deep", 1);
+    let lines = backtrace(&host, "deep");
+    assert!((10..=40).contains(&lines.len()), "{lines:#?}");
+}
+
+#[test]
+fn a_guest_leaves_a_core_dump_for_each_kind_of_fault_that_only_the_host_can_read() {
+    let host = Host::start(
+        r#"
+        [host]
+        coredumps = "dumps"
+        [trigger.module]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:trap}"
+        [trigger.typed]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:unruly-typed.component}"
+        args = ["panic"]
+        [trigger.async]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:unruly-async.component}"
+        args = ["panic"]
+        [trigger.http2]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:unruly-http.component}"
+        [trigger.http3]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:unruly-http-async.component}"
+        [trigger.exit]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:exit7}"
+        "#,
+    );
+    host.connect("exit").heard();
+    host.ended("exit");
+    for trigger in ["module", "typed", "async", "http2", "http3"] {
+        for count in 1..4 {
+            let mut client = host.connect(trigger);
+            let _ =
+                client.write_all(b"GET /trap HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+            client.heard();
+            let ended = |line: &serde_json::Value| {
+                verb(line) == "end" && line["trigger"] == trigger && line["outcome"] == "trap"
+            };
+            host.logged_times(count, "the end", ended);
+        }
+        let told =
+            |line: &serde_json::Value| line["coredump"].is_string() && line["trigger"] == trigger;
+        let line = host.logged("its core dump", told);
+        let path = Path::new(line["coredump"].as_str().unwrap());
+        let core = fs::read(path).unwrap();
+        assert_eq!(line["bytes"], core.len());
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(
+            name.starts_with(&format!("{trigger}-{}-", line["id"])),
+            "{name}"
+        );
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(path), mode(path.parent().unwrap())), (0o600, 0o700));
+        let (mut sections, mut data) = (Vec::new(), 0);
+        for payload in Parser::new(0).parse_all(&core) {
+            match payload.unwrap() {
+                Payload::CustomSection(section) => sections.push(section.name().to_owned()),
+                Payload::DataSection(section) => data += section.count(),
+                _ => {}
+            }
+        }
+        assert_eq!(
+            sections,
+            ["core", "coremodules", "coreinstances", "corestack"]
+        );
+        assert!(data > 0, "{trigger}: no memory");
+    }
+    // One for each, however often, and none for who ended by himself.
+    let dumps = dumps(&host.dir.path().join("dumps"));
+    assert_eq!(dumps.len(), 5, "{dumps:#?}");
+}
+
+/// Triggers of this many guests that trap, each a kind of its own, and where their dumps go.
+fn trapping(count: usize, coredumps: &str) -> String {
+    let triggers = (0..count).map(|number| {
+        format!("[trigger.t{number}]\nlisten = \"127.0.0.1:0\"\nwasm = \"{{guest:trap}}\"\n",)
+    });
+    format!(
+        "[host]\ncoredumps = {coredumps}\n{}",
+        triggers.collect::<String>()
+    )
+}
+
+#[test]
+fn the_oldest_core_dumps_make_room_for_the_newest_and_other_files_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("dumps");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("notes"), [b'x'; 100_000]).unwrap();
+    // Each is of about 10 KiB.
+    let triggers = trapping(6, r#"{ path = "dumps", total = "50KiB" }"#);
+    let host = Host::start_in(dir, &triggers, |_| {});
+    for number in 0..6 {
+        trapped(&host, &format!("t{number}"), 1);
+        let sizes = dumps(&folder)
+            .into_iter()
+            .filter(|path| !path.ends_with("notes"));
+        let sum: u64 = sizes.map(|path| fs::metadata(path).unwrap().len()).sum();
+        assert!((1..=50 << 10).contains(&sum), "{sum}");
+    }
+    let names: Vec<_> = dumps(&folder)
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert!(names.iter().any(|name| name == "notes"), "{names:?}");
+    assert!(
+        names.iter().any(|name| name.starts_with("t5-")),
+        "{names:?}"
+    );
+    assert!(
+        !names.iter().any(|name| name.starts_with("t0-")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_core_dump_that_cannot_be_written_is_a_warning_and_nothing_else() {
+    let unkept = |host: &Host, trigger: &str, why: &str| {
+        trapped(host, trigger, 1);
+        let warned = |line: &serde_json::Value| {
+            let reason = line["reason"].as_str().unwrap_or_default();
+            line["trigger"] == trigger && reason.starts_with("cannot keep a core dump in ")
+        };
+        let line = host.logged("a warning", warned);
+        assert_eq!(line["level"], "WARN");
+        assert!(line["reason"].as_str().unwrap().contains(why), "{line}");
+        assert!(!backtrace(host, trigger).is_empty());
+        assert_eq!(host.ended(trigger)["outcome"], "trap");
+    };
+    let small = Host::start(&trapping(1, r#"{ path = "dumps", total = "1KiB" }"#));
+    unkept(&small, "t0", "larger than all may be");
+    assert_eq!(
+        dumps(&small.dir.path().join("dumps")),
+        [""; 0].map(PathBuf::from)
+    );
+    // As a disk that is full, or gone.
+    let gone = Host::start(&trapping(1, r#""dumps""#));
+    fs::remove_dir(gone.dir.path().join("dumps")).unwrap();
+    unkept(&gone, "t0", "os error");
+}
+
+#[test]
+fn a_folder_that_cannot_hold_core_dumps_is_told_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let said = command("run", &trapping(1, r#""file""#), dir.path());
+    assert_eq!(said.code, Some(111), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("cannot keep core dumps in "),
+        "{}",
+        said.stderr
+    );
+    let open = dir.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let said = command("run", &trapping(1, r#""open""#), dir.path());
+    assert_eq!(said.code, Some(111), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("others may write to "),
+        "{}",
+        said.stderr
+    );
+}
