@@ -234,3 +234,104 @@ struct Turn {
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::thread;
+
+    use super::*;
+
+    const TIME: Duration = Duration::from_millis(5);
+
+    fn used() -> Duration {
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+            .unwrap()
+            .into()
+    }
+
+    /// Has the thread compute for so long by its own clock.
+    fn compute(time: Duration) {
+        let before = used();
+        while used() - before < time {}
+    }
+
+    /// A turn of its own for each call of `work`, here.
+    fn turns(meter: &Meter, count: usize, work: impl Fn()) {
+        for _ in 0..count {
+            let run = pin!(poll_fn(|_| {
+                work();
+                Poll::Ready(())
+            }));
+            let turn = pin!(meter.run(run));
+            assert!(
+                turn.poll(&mut Context::from_waker(Waker::noop()))
+                    .is_ready()
+            );
+        }
+    }
+
+    /// Expects what was computed, and for each turn no more beside it than may be counted wrong.
+    fn assert_used(meter: &Meter, computed: Duration, turns: u32) {
+        let counted = meter.cpu();
+        // The clock is asked a little after a turn has begun, and a little after it has ended.
+        let most = computed + turns * (GRAIN + Duration::from_millis(1));
+        assert!(
+            (computed.saturating_sub(turns * GRAIN)..=most).contains(&counted),
+            "{counted:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_thread_does_not_compute_is_not_counted_though_its_turn_lasts() {
+        let meter = Meter::new(Instant::now());
+        turns(&meter, 2, || {
+            compute(TIME);
+            thread::sleep(10 * TIME);
+            assert_used(
+                &meter,
+                TIME * (1 + u32::from(meter.spent.load(Relaxed) > 0)),
+                2,
+            );
+        });
+        assert_used(&meter, 2 * TIME, 2);
+    }
+
+    #[test]
+    fn turns_on_several_threads_are_added_up() {
+        let meter = Meter::new(Instant::now());
+        for _ in 0..3 {
+            thread::scope(|scope| {
+                scope
+                    .spawn(|| turns(&meter, 2, || compute(TIME)))
+                    .join()
+                    .unwrap()
+            });
+        }
+        assert_used(&meter, 6 * TIME, 6);
+    }
+
+    #[test]
+    fn those_who_take_turns_on_one_thread_are_each_charged_for_their_own() {
+        let (busy, idle) = (Meter::new(Instant::now()), Meter::new(Instant::now()));
+        for _ in 0..10 {
+            turns(&busy, 1, || compute(TIME));
+            turns(&idle, 1, || {});
+        }
+        assert_used(&busy, 10 * TIME, 10);
+        assert_used(&idle, Duration::ZERO, 10);
+    }
+
+    #[test]
+    fn no_more_than_its_room_may_go_either_way() {
+        let meter = Meter::within(Instant::now(), Some(10), None);
+        assert_eq!(meter.room(Way::Rx, 4), 4);
+        meter.received(7);
+        assert_eq!(meter.room(Way::Rx, 4), 3);
+        meter.received(3);
+        assert_eq!(meter.room(Way::Rx, 4), 0);
+        assert_eq!(meter.room(Way::Tx, usize::MAX), usize::MAX);
+        assert_eq!(meter.exceeded(), None);
+    }
+}

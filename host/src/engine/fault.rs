@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::{info, warn};
 use wasmtime::{Error, Store, Trap, WasmBacktrace, WasmCoreDump};
 
@@ -32,6 +33,9 @@ const LINE: usize = 300;
 
 /// One at a time, over the whole host: it takes a thread, and memory for a dump.
 static BUSY: Semaphore = Semaphore::const_new(1);
+
+/// How long a connection waits for that: a disk may not answer for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The faults of one trigger's guest.
 #[derive(Clone, Debug)]
@@ -118,8 +122,11 @@ impl Fault {
         if self.of.0.coredumps.is_none() || !self.error.is::<WasmCoreDump>() {
             return self;
         }
-        let _turn = BUSY.acquire().await;
+        let Some(turn) = turn().await else {
+            return self;
+        };
         let taken = spawn_blocking(move || {
+            let _turn = turn;
             let name = self.of.0.guest.to_string_lossy();
             let dump = self.error.downcast_ref::<WasmCoreDump>();
             self.core = dump.map(|dump| dump.serialize(&mut store, &name));
@@ -155,9 +162,11 @@ impl Fault {
         if core.is_none() && !shared.debug {
             return say(&shared, id, &frames, &[]);
         }
-        let _turn = BUSY.acquire().await;
-        // That it panics is told by the runtime, and no reason to end a connection otherwise.
-        let _ = spawn_blocking(move || {
+        let Some(turn) = turn().await else {
+            return say(&shared, id, &frames, &[]);
+        };
+        let told = spawn_blocking(move || {
+            let _turn = turn;
             let places = if shared.debug {
                 places::of(&shared.guest, &shared.digest, &frames)
             } else {
@@ -167,9 +176,15 @@ impl Fault {
             if let (Some(core), Some(coredumps)) = (core, &shared.coredumps) {
                 keep(&shared, id, &core, coredumps);
             }
-        })
-        .await;
+        });
+        // It goes on by itself when it takes long; and when it panics the runtime tells.
+        let _ = timeout(PATIENCE, told).await;
     }
+}
+
+/// The right to do such a thing; `None` when others do for too long.
+async fn turn() -> Option<SemaphorePermit<'static>> {
+    timeout(PATIENCE, BUSY.acquire()).await.ok()?.ok()
 }
 
 /// A line for each function, the one that was running first. One that was compiled into another has a
