@@ -350,6 +350,29 @@ fn a_core_dump_that_cannot_be_written_is_a_warning_and_nothing_else() {
 }
 
 #[test]
+fn core_dumps_begin_and_end_with_a_reload() {
+    let none = trapping(1, "\"dumps\"").replace("coredumps = \"dumps\"", "");
+    let host = Host::start(&none);
+    let folder = host.dir.path().join("dumps");
+    trapped(&host, "t0", 1);
+    assert!(!folder.exists());
+    let said = host.reload(&trapping(1, "\"dumps\""));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    // The old listener is closed, and the new one has the same port.
+    trapped(&host, "t0", 2);
+    assert_eq!(dumps(&folder).len(), 1);
+    let said = host.reload(&none);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    trapped(&host, "t0", 3);
+    assert_eq!(dumps(&folder).len(), 1);
+    // What is wrong changes nothing.
+    fs::write(host.dir.path().join("file"), "").unwrap();
+    let said = host.reload(&trapping(1, "\"file\""));
+    assert_eq!(said.code, Some(111), "{}", said.stderr);
+    trapped(&host, "t0", 4);
+}
+
+#[test]
 fn a_folder_that_cannot_hold_core_dumps_is_told_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
