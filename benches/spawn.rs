@@ -286,7 +286,9 @@ async fn real(spawner: &spawner::Handle) -> Figures {
         argv: vec![PROGRAM.to_owned()],
         env: vec![],
     };
-    let recipe = spawner::Recipe::new(&program, &spawner::Setup::default()).expect("recipe");
+    let recipe = spawner
+        .register(&program, &spawner::Setup::default())
+        .expect("recipe");
     let start = || async {
         let fds = [&null, &null, &null, &null].map(AsFd::as_fd);
         spawner.spawn(&recipe, b"", fds).await.expect("spawn")

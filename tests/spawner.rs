@@ -18,7 +18,7 @@ use nix::sys::resource::Resource;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use portcullis::spawner::{
-    Ended, Handle, Limit, Process, Program, Recipe, Setup, SpawnError, Spawner, Stage,
+    Ended, Handle, Limit, Process, Program, Setup, SpawnError, Spawner, Stage,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
@@ -51,6 +51,8 @@ fn stories() -> Vec<Story> {
         spawner::two_hundred_start_at_once_and_leave_no_zombies,
         spawner::a_request_that_is_too_large_is_the_end_of_that_request_only,
         spawner::what_runs_dies_with_a_killed_host,
+        spawner::a_process_is_told_of_its_connection_and_of_nothing_else,
+        spawner::a_sealed_spawner_starts_the_jobs_it_has_and_takes_no_other,
         after::one_that_comes_after_another_begins_when_that_has_ended,
         after::one_that_comes_after_another_is_spared_when_nothing_waits,
         after::one_that_comes_after_another_is_spared_when_that_is_signalled,
@@ -81,13 +83,13 @@ fn main() -> ExitCode {
         Some("--as-host") => return as_host(),
         _ => {}
     }
-    let (spawner, victim) = (Spawner::start().unwrap(), Spawner::start().unwrap());
+    let [spawner, victim, sealed] = [(); 3].map(|()| Spawner::start().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     let _guard = runtime.enter();
-    let (spawner, victim) = (spawner.connect().unwrap(), victim.connect().unwrap());
+    let [spawner, victim, sealed] = [spawner, victim, sealed].map(|it| it.connect().unwrap());
     let wanted = |name: &str| {
         arguments
             .iter()
@@ -101,10 +103,10 @@ fn main() -> ExitCode {
     ));
     for (name, story) in all.into_iter().filter(|(name, _)| wanted(name)) {
         print!("test {name} ... ");
-        let spawner = if name.contains("death_of_the_spawner") {
-            &victim
-        } else {
-            &spawner
+        let spawner = match name {
+            _ if name.contains("death_of_the_spawner") => &victim,
+            _ if name.contains("sealed_spawner") => &sealed,
+            _ => &spawner,
         };
         let story = story(spawner.clone());
         // A story that fails panics, and ends the test; one that hangs must not hang the machine.
@@ -142,7 +144,7 @@ async fn spawn(
     setup: &Setup,
     fds: [BorrowedFd<'_>; 4],
 ) -> Result<Process, SpawnError> {
-    let recipe = Recipe::new(program, setup)?;
+    let recipe = spawner.register(program, setup)?;
     spawner.spawn(&recipe, b"", fds).await
 }
 
@@ -435,4 +437,49 @@ async fn what_runs_dies_with_a_killed_host(_spawner: Handle) {
         .await
         .unwrap()
         .unwrap();
+}
+
+async fn a_process_is_told_of_its_connection_and_of_nothing_else(spawner: Handle) {
+    let null = File::open("/dev/null").unwrap();
+    let fds = [null.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
+    let recipe = spawner.register(&shell("true"), &Setup::default()).unwrap();
+    for variables in [
+        b"LD_PRELOAD=/tmp/evil.so\0".as_slice(),
+        b"PORT=1\0LD_PRELOAD=/tmp/evil.so\0",
+        b"LISTEN_PID=1\0",
+        b"PORT\0\0",
+        b"PORT=1",
+    ] {
+        let mut process = spawner.spawn(&recipe, variables, fds).await.unwrap();
+        let refused = process.wait().await;
+        assert!(
+            matches!(
+                refused,
+                Err(SpawnError::Refused {
+                    stage: Stage::Job,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+    let facts = b"PORT=1\0REMOTE_ADDR=::1\0";
+    let mut process = spawner.spawn(&recipe, facts, fds).await.unwrap();
+    assert_eq!(process.wait().await.unwrap(), Ended::Exited(0));
+}
+
+async fn a_sealed_spawner_starts_the_jobs_it_has_and_takes_no_other(sealed: Handle) {
+    let null = File::open("/dev/null").unwrap();
+    let fds = [null.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
+    let (setup, script) = (Setup::default(), shell("exit 7"));
+    let recipe = sealed.register(&script, &setup).unwrap();
+    assert!(sealed.takes_jobs());
+    sealed.seal();
+    assert!(!sealed.takes_jobs());
+    let refused = sealed.register(&script, &setup);
+    assert!(matches!(refused, Err(SpawnError::Sealed)), "{refused:?}");
+    for _ in 0..2 {
+        let mut process = sealed.spawn(&recipe, b"", fds).await.unwrap();
+        assert_eq!(process.wait().await.unwrap(), Ended::Exited(7));
+    }
 }

@@ -2,7 +2,8 @@
 //! that starts, signals and reaps every native job. Fork in a host with 60,000 mappings takes a
 //! tenth of a second; here a start takes the same time whatever the host holds. It also owns every
 //! process id, so none is ever stale, and it ends all that runs when the host's end of its socket
-//! closes, however the host died. Figures and reasons: docs/native-spawn.md.
+//! closes, however the host died. It starts nothing but the jobs that were registered, on a socket of
+//! their own, which a host that has confined itself no longer holds. Figures and reasons: docs/native-spawn.md.
 
 mod birth;
 mod child;
@@ -13,6 +14,7 @@ mod jobs;
 mod keeper;
 mod message;
 mod process;
+mod registry;
 mod settle;
 
 use std::ffi::CString;
@@ -25,9 +27,10 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use rustix::process::Resource as Kernels;
 use serde::{Deserialize, Serialize};
 
-pub use handle::{Handle, SpawnError};
-pub use message::{Ended, Recipe, Stage};
+pub use handle::{Handle, Recipe, SpawnError};
+pub use message::{Ended, Stage};
 pub use process::Process;
+use registry::Registry;
 
 /// Bytes that the argv and the environment of one process may take together, with 8 more for each
 /// string. Less than what exec takes (a string 128 KiB, all of them 2 MiB), so that a request
@@ -127,6 +130,7 @@ impl Limit {
 #[derive(Debug)]
 pub struct Spawner {
     socket: OwnedFd,
+    registry: OwnedFd,
     pid: Pid,
 }
 
@@ -143,22 +147,18 @@ impl Spawner {
                 "the spawner must be forked before there are threads; there are {threads}"
             )));
         }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        for end in [&ours, &theirs] {
-            // Room for many requests at once; the kernel gives what `net.core.wmem_max` allows.
-            sockopt::set_socket_send_buffer_size(end, 4 << 20)?;
-        }
+        let ((ours, theirs), (registry, orders)) = (pair()?, pair()?);
         #[allow(unsafe_code, reason = "the spawner is a fork of the host")]
         // SAFETY: this process has one thread, so the child inherits no lock held by another.
         let forked = unsafe { fork() }?;
         match forked {
             ForkResult::Child => {
-                drop(ours);
-                keeper::main(theirs)
+                drop((ours, registry));
+                keeper::main(theirs, orders)
             }
             ForkResult::Parent { child } => Ok(Self {
                 socket: ours,
+                registry,
                 pid: child,
             }),
         }
@@ -175,6 +175,16 @@ impl Spawner {
     /// # Errors
     /// When the runtime cannot watch the socket.
     pub fn connect(self) -> io::Result<Handle> {
-        Handle::new(self.socket, self.pid)
+        Handle::new(self.socket, Registry::new(self.registry), self.pid)
     }
+}
+
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    for end in [&ours, &theirs] {
+        // Room for many requests at once; the kernel gives what `net.core.wmem_max` allows.
+        sockopt::set_socket_send_buffer_size(end, 4 << 20)?;
+    }
+    Ok((ours, theirs))
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use portcullis::spawner::{Ended, Handle, Process, Recipe, Setup};
+use portcullis::spawner::{Ended, Handle, Process, Setup};
 
 use super::shell;
 
@@ -27,12 +27,16 @@ impl Two {
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let ((theirs, stdin), (stdout, said)) = (pipe(), pipe());
         let setup = Setup::default();
-        let first = Recipe::new(&shell(&format!("read x; exit {status}")), &setup).unwrap();
-        let second = Recipe::new(&shell("echo $LISTEN_PID $$ $X"), &setup).unwrap();
+        let first = spawner
+            .register(&shell(&format!("read x; exit {status}")), &setup)
+            .unwrap();
+        let second = spawner
+            .register(&shell("echo $LISTEN_PID $$ $PORT"), &setup)
+            .unwrap();
         let fds = [theirs.as_fd(), null.as_fd(), null.as_fd(), listener.as_fd()];
         let first = spawner.spawn(&first, b"", fds).await.unwrap();
         let fds = [theirs.as_fd(), said.as_fd(), null.as_fd(), listener.as_fd()];
-        let second = spawner.spawn_after(&first, &second, b"X=1\0", fds).await;
+        let second = spawner.spawn_after(&first, &second, b"PORT=1\0", fds).await;
         Self {
             listener,
             first,
@@ -107,7 +111,7 @@ pub async fn none_begins_after_one_that_was_spared(spawner: Handle) {
         null.as_fd(),
         two.listener.as_fd(),
     ];
-    let third = Recipe::new(&shell("true"), &Setup::default()).unwrap();
+    let third = spawner.register(&shell("true"), &Setup::default()).unwrap();
     let third = spawner.spawn_after(&two.second, &third, b"", fds).await;
     two.second.spare().await;
     assert_eq!(third.unwrap().wait().await.unwrap(), Ended::Spared);

@@ -76,6 +76,9 @@ pub enum LoadError {
     /// More than a start can carry.
     #[error("its arguments and environment take {0} bytes, {max} at most", max = spawner::MAX_ARGUMENTS - RESERVE)]
     TooLarge(usize),
+    /// The spawner does not take it.
+    #[error(transparent)]
+    Spawner(#[from] SpawnError),
     /// A resource that this system does not limit.
     #[error("limit: this system does not limit {0}")]
     Limit(String),
@@ -136,7 +139,7 @@ impl Exec {
         if size > spawner::MAX_ARGUMENTS - RESERVE {
             return Err(LoadError::TooLarge(size));
         }
-        let recipe = Recipe::new(&program, &setup).map_err(|_| LoadError::TooLarge(size))?;
+        let recipe = spawner.register(&program, &setup)?;
         let (instances, respawn) = match &job.style {
             NativeStyle::Listener { instances, respawn } => (*instances, *respawn),
             // The host accepts and its permits bound it: nothing below looks at these.

@@ -4,7 +4,7 @@
 //! (`CLONE_CHILD_CLEARTID`) when the child has left the spawner's memory, by exec or by its end.
 
 use std::collections::VecDeque;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
@@ -29,6 +29,25 @@ const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 /// Room for that, any process id and the final 0. Atomics: the child writes what the parent laid out.
 type PidVariable = [AtomicU8; 24];
 
+/// A job that was registered: what all its processes have in common. It never changes.
+pub(super) struct Job {
+    program: Program,
+    setup: Setup,
+    groups: Option<Vec<Gid>>,
+}
+
+impl Job {
+    pub fn new(program: Program, setup: Setup) -> Self {
+        let groups = setup.groups.as_ref();
+        let groups = groups.map(|groups| groups.iter().map(|id| Gid::from_raw(*id)).collect());
+        Self {
+            program,
+            setup,
+            groups,
+        }
+    }
+}
+
 /// All that one child uses of the spawner's memory. It is shared with the child as long as it is `occupied`, and
 /// changed only when it is not.
 #[derive(Default)]
@@ -36,14 +55,12 @@ struct Cradle {
     /// Not 0 as long as the child uses this. It is the kernel that writes 0.
     occupied: AtomicI32,
     stack: Vec<u8>,
-    path: CString,
-    setup: Setup,
-    /// What the pointers below point to, beside the process's own id.
-    strings: (Vec<CString>, Vec<CString>, Vec<u8>),
+    /// Never `None` when there is a child. The pointers below point into it, into `variables` and `pid`.
+    job: Option<Rc<Job>>,
+    variables: Vec<u8>,
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
     pid: PidVariable,
-    groups: Option<Vec<Gid>>,
     descriptors: [RawFd; DESCRIPTORS],
     /// What becomes readable when another has ended, if this comes after it, and the fate of that.
     after: Option<(RawFd, Fate)>,
@@ -67,7 +84,7 @@ impl Cradles {
     /// nothing open at 0 to 3 that is among `descriptors`.
     pub fn start(
         &mut self,
-        (program, setup): (Program, Setup),
+        job: &Rc<Job>,
         variables: &[u8],
         descriptors: &Descriptors,
         after: Option<(BorrowedFd<'_>, &Fate)>,
@@ -82,7 +99,7 @@ impl Cradles {
         }
         let mut cradle = self.empty();
         let place = Rc::get_mut(&mut cradle).ok_or((Stage::Clone, libc::EBUSY))?;
-        place.lay_out(program, setup, variables);
+        place.lay_out(job, variables);
         place.descriptors = numbers;
         place.after = after.map(|(process, fate)| (process.as_raw_fd(), fate.clone()));
         place.spawner = Some(getpid());
@@ -110,15 +127,12 @@ impl Cradles {
 }
 
 impl Cradle {
-    fn lay_out(&mut self, program: Program, setup: Setup, variables: &[u8]) {
+    fn lay_out(&mut self, job: &Rc<Job>, variables: &[u8]) {
         // Only its address is used, by the child.
         self.stack.reserve_exact(STACK);
-        let groups = setup.groups.as_ref();
-        self.groups = groups.map(|groups| groups.iter().map(|id| Gid::from_raw(*id)).collect());
-        self.setup = setup;
-        self.path = program.path;
-        self.strings = (program.argv, program.env, variables.to_vec());
-        let (argv, env, variables) = &self.strings;
+        self.variables.clear();
+        self.variables.extend_from_slice(variables);
+        let Program { argv, env, .. } = &job.program;
         self.argv.clear();
         self.argv
             .extend(argv.iter().map(|argument| argument.as_ptr()));
@@ -130,12 +144,13 @@ impl Cradle {
                 _ => entry.as_ptr(),
             }));
         // Each has a final 0, the last one, too.
-        let each = variables.split_inclusive(|byte| *byte == 0);
+        let each = self.variables.split_inclusive(|byte| *byte == 0);
         self.env.extend(
             each.filter(|entry| entry.ends_with(&[0]))
                 .map(|entry| entry.as_ptr().cast()),
         );
         self.env.push(std::ptr::null());
+        self.job = Some(Rc::clone(job));
     }
 
     fn write_pid(&self) {
@@ -198,6 +213,8 @@ extern "C" fn born(cradle: *mut c_void) -> c_int {
 
 /// Returns only when the child was spared, or has failed.
 fn live(cradle: &Cradle) -> Result<(), (Stage, Errno)> {
+    let job = cradle.job.as_deref();
+    let job = job.ok_or((Stage::Job, Errno::INVAL))?;
     let after = cradle.after.as_ref();
     child::settle(cradle.descriptors, after.map(|(process, _)| *process))?;
     if let Some((_, before)) = after
@@ -205,7 +222,7 @@ fn live(cradle: &Cradle) -> Result<(), (Stage, Errno)> {
     {
         return Ok(());
     }
-    child::prepare(&cradle.setup, cradle.groups.as_deref(), cradle.spawner)?;
-    let error = child::exec(&cradle.path, &cradle.argv, &cradle.env);
+    child::prepare(&job.setup, job.groups.as_deref(), cradle.spawner)?;
+    let error = child::exec(&job.program.path, &cradle.argv, &cradle.env);
     Err((Stage::Exec, error))
 }

@@ -16,9 +16,10 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::MAX_ARGUMENTS;
-use super::message::{DESCRIPTORS, MAX_PACKET, MAX_REPORTS, Recipe, Report, Request, Stage};
+use super::message::{DESCRIPTORS, MAX_PACKET, MAX_REPORTS, Report, Request, Stage};
 use super::process::{End, Process};
+use super::registry::Registry;
+use super::{MAX_ARGUMENTS, Program, Setup};
 use crate::packet;
 
 /// Why a process could not be started, or was lost.
@@ -41,6 +42,12 @@ pub enum SpawnError {
     /// The request could not be sent.
     #[error("ask the spawner: {0}")]
     Send(io::Error),
+    /// All jobs of this host are registered.
+    #[error(
+        "no job can be registered any more, since this host has confined itself to the jobs it began with: \
+         start another host in its place"
+    )]
+    Sealed,
 }
 
 /// The spawner, for all tasks of the host.
@@ -64,10 +71,11 @@ impl Drop for Owner {
 struct Shared {
     /// For its readiness: what it carries are packets.
     socket: UnixStream,
+    registry: Registry,
     pid: Pid,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
-    abandoned: Notify,
+    late: Notify,
     gone: watch::Sender<bool>,
 }
 
@@ -75,8 +83,8 @@ struct Shared {
 struct Waiting {
     /// What was asked for and has not ended.
     claims: HashMap<u64, Claim>,
-    /// Processes nobody waits for any more, for which the socket had no room at that moment.
-    abandoned: Vec<u64>,
+    /// To end processes nobody waits for any more, and to forget jobs: the socket had no room at that moment.
+    late: Vec<Request>,
     gone: bool,
 }
 
@@ -89,13 +97,14 @@ struct Claim {
 }
 
 impl Handle {
-    pub(super) fn new(socket: OwnedFd, pid: Pid) -> io::Result<Self> {
+    pub(super) fn new(socket: OwnedFd, registry: Registry, pid: Pid) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             socket: UnixStream::from_std(socket.into())?,
+            registry,
             pid,
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
-            abandoned: Notify::new(),
+            late: Notify::new(),
             gone: watch::Sender::new(false),
         });
         let reader = tokio::spawn(Arc::clone(&shared).read());
@@ -112,6 +121,30 @@ impl Handle {
         let mut gone = self.0.shared.gone.subscribe();
         // The sender lives as long as `self`.
         let _ = gone.wait_for(|gone| *gone).await;
+    }
+
+    /// Registers a job: its processes can be asked for as long as what this returns is there. Blocks for the answer.
+    ///
+    /// # Errors
+    /// When it can never fit in a packet, when no job is taken any more, or when the spawner is gone.
+    pub fn register(&self, program: &Program, setup: &Setup) -> Result<Recipe, SpawnError> {
+        let shared = &self.0.shared;
+        let job = shared.next.fetch_add(1, Ordering::Relaxed);
+        shared.registry.register(job, program, setup)?;
+        Ok(Recipe {
+            handle: self.clone(),
+            job,
+        })
+    }
+
+    /// Whether [`Self::register`] takes a job. Once it does not, it never does again.
+    pub fn takes_jobs(&self) -> bool {
+        self.0.shared.registry.is_open()
+    }
+
+    /// Has the spawner take no job any more, whoever asks.
+    pub fn seal(&self) {
+        self.0.shared.registry.close();
     }
 
     /// Asks for a process that has `descriptors` as its 0, 1, 2 and 3 and no other, and `variables`, each
@@ -155,12 +188,13 @@ impl Handle {
     ) -> Result<Process, SpawnError> {
         let shared = &self.0.shared;
         let ticket = shared.next.fetch_add(1, Ordering::Relaxed);
-        let (request, length) = encode(&Request::Spawn { ticket, after });
-        let size = length + recipe.bytes().len() + variables.len();
+        let job = recipe.job;
+        let (request, length) = encode(&Request::Spawn { ticket, job, after });
+        let size = length + variables.len();
         if size > MAX_PACKET {
             return Err(SpawnError::TooLarge(size));
         }
-        let parts = [&request[..length], recipe.bytes(), variables].map(IoSlice::new);
+        let parts = [&request[..length], variables].map(IoSlice::new);
         let (begun, start) = oneshot::channel();
         let (ended, end) = oneshot::channel();
         let claim = Claim {
@@ -209,6 +243,20 @@ impl Handle {
     }
 }
 
+/// A job that is registered, for however many processes are started from it.
+#[derive(Debug)]
+pub struct Recipe {
+    handle: Handle,
+    job: u64,
+}
+
+impl Drop for Recipe {
+    fn drop(&mut self) {
+        let job = self.job;
+        self.handle.0.shared.tell(Request::Forget { job });
+    }
+}
+
 /// A request without what follows it, and its length.
 fn encode(request: &Request) -> ([u8; 32], usize) {
     let mut bytes = [0; 32];
@@ -234,7 +282,12 @@ impl Shared {
     /// The order of packets is kept, so this ends even a process that is yet to be started.
     fn abandon(&self, ticket: u64) {
         let signal = nix::libc::SIGKILL;
-        let (request, length) = encode(&Request::Signal { ticket, signal });
+        self.tell(Request::Signal { ticket, signal });
+    }
+
+    /// Sends a request now, or as soon as there is room for it.
+    fn tell(&self, late: Request) {
+        let (request, length) = encode(&late);
         let mut waiting = self.waiting();
         let sent = packet::send(
             self.socket.as_fd(),
@@ -242,8 +295,8 @@ impl Shared {
             &[],
         );
         if sent == Err(rustix::io::Errno::AGAIN) {
-            waiting.abandoned.push(ticket);
-            self.abandoned.notify_one();
+            waiting.late.push(late);
+            self.late.notify_one();
         }
     }
 
@@ -254,9 +307,9 @@ impl Shared {
             let receive = || Ok(packet::receive(self.socket.as_fd(), &mut packet)?.0);
             let length = tokio::select! {
                 length = self.socket.async_io(Interest::READABLE, receive) => length,
-                () = self.abandoned.notified() => {
+                () = self.late.notified() => {
                     // Not here: while the spawner's own reports have no room it takes no requests.
-                    tokio::spawn(Arc::clone(&self).end_abandoned());
+                    tokio::spawn(Arc::clone(&self).send_late());
                     continue;
                 }
             };
@@ -285,12 +338,11 @@ impl Shared {
         tokio::task::spawn_blocking(move || waitpid(pid, None));
     }
 
-    async fn end_abandoned(self: Arc<Self>) {
-        let abandoned = std::mem::take(&mut self.waiting().abandoned);
-        for ticket in abandoned {
+    async fn send_late(self: Arc<Self>) {
+        let late = std::mem::take(&mut self.waiting().late);
+        for request in late {
             // An error means that the spawner is gone, which the next read tells.
-            let signal = nix::libc::SIGKILL;
-            let _ = self.request(&Request::Signal { ticket, signal }).await;
+            let _ = self.request(&request).await;
         }
     }
 

@@ -2,34 +2,43 @@
 //! children. Whatever waits is done before anything is reported, so that under load one packet carries what has
 //! become of many.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use smallvec::{SmallVec, smallvec};
 
-use super::birth::Cradles;
+use super::birth::{Cradles, Job};
 use super::child;
 use super::children::end_all_children;
 use super::jobs::Jobs;
-use super::message::{Ended, MAX_PACKET, MAX_REPORTS, REPORTS, Report, Request};
+use super::message::{
+    Ended, MAX_PACKET, MAX_REPORTS, Order, REPORTS, Report, Request, Stage, VARIABLES, Verdict,
+};
 use super::settle::settle;
-use super::{Program, Setup};
 use crate::packet::{self, Descriptors};
 
 /// Reports that may wait for the host to read before no more requests are taken from it.
 const BACKLOG: usize = 1024;
+
+/// What is told of a job that nobody has registered.
+const NO_JOB: (Stage, i32) = (Stage::Job, nix::libc::ENOENT);
 
 /// Requests that are taken before ended children are looked at again.
 const REQUESTS: usize = 32;
 
 struct Keeper<'a> {
     socket: OwnedFd,
+    /// Where jobs are registered, as long as the host holds the other end.
+    orders: Option<OwnedFd>,
     children: SignalFd,
     cradles: &'a mut Cradles,
+    registered: HashMap<u64, Rc<Job>>,
     jobs: Jobs,
     reports: VecDeque<Report>,
     /// For one request, kept because it is large.
@@ -37,16 +46,18 @@ struct Keeper<'a> {
 }
 
 /// The life of the spawner. It ends with its host, and takes along all that still runs.
-pub(super) fn main(socket: OwnedFd) -> ! {
+pub(super) fn main(socket: OwnedFd, orders: OwnedFd) -> ! {
     // Whatever happens, this must not return into the host's main, of which it is a copy.
     // Not dropped before the last child has ended: some use it.
     let mut cradles = Cradles::default();
     let lived = catch_unwind(AssertUnwindSafe(|| {
-        let (socket, children) = settle(socket)?;
+        let ([socket, orders], children) = settle([socket, orders])?;
         Keeper {
             socket,
+            orders: Some(orders),
             children,
             cradles: &mut cradles,
+            registered: HashMap::new(),
             jobs: Jobs::default(),
             reports: VecDeque::new(),
             packet: vec![0; MAX_PACKET],
@@ -62,15 +73,28 @@ fn begins(listener: BorrowedFd<'_>) -> bool {
     child::waits(listener) && child::block(listener).is_ok()
 }
 
+/// Whether these are variables by which a process is told of its connection, and no others.
+fn are_facts(variables: &[u8]) -> bool {
+    let mut each = variables.split_inclusive(|byte| *byte == 0);
+    each.all(|entry| {
+        let name = entry.split(|byte| *byte == b'=').next();
+        entry.ends_with(&[0]) && name.is_some_and(|name| VARIABLES.contains(&name))
+    })
+}
+
 impl Keeper<'_> {
     fn serve(mut self) -> Result<(), Errno> {
         loop {
-            let (socket, children) = self.wait()?;
+            let [socket, children, orders] = self.wait()?;
             if !children.is_empty() {
                 // One signal stands for any number of children; it is told again while there is another.
                 let _ = self.children.read_signal();
                 let reports = &mut self.reports;
                 self.jobs.reap(&mut |report| reports.push_back(report));
+            }
+            // Before the requests, which may be for what is registered here.
+            if !orders.is_empty() && !self.take_order() {
+                self.orders = None;
             }
             if socket.contains(PollFlags::IN) {
                 if !self.receive()? {
@@ -83,20 +107,50 @@ impl Keeper<'_> {
         }
     }
 
-    /// Waits until there is something to do, at the socket or about children.
-    fn wait(&self) -> Result<(PollFlags, PollFlags), Errno> {
+    /// Waits until there is something to do: at the socket, about children, or at the registry.
+    fn wait(&self) -> Result<[PollFlags; 3], Errno> {
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, self.reports.len() < BACKLOG);
         wanted.set(PollFlags::OUT, !self.reports.is_empty());
-        let mut watched = [
-            PollFd::new(&self.socket, wanted),
-            PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN),
-        ];
+        let children = PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN);
+        let mut watched: SmallVec<[_; 3]> = smallvec![PollFd::new(&self.socket, wanted), children];
+        let orders = self.orders.as_ref();
+        watched.extend(orders.map(|orders| PollFd::new(orders, PollFlags::IN)));
         match poll(&mut watched, None) {
-            Ok(_) => Ok((watched[0].revents(), watched[1].revents())),
-            Err(Errno::INTR) => Ok((PollFlags::empty(), PollFlags::empty())),
+            Ok(_) | Err(Errno::INTR) => {
+                let told = |at: usize| watched.get(at).map_or(PollFlags::empty(), PollFd::revents);
+                Ok([told(0), told(1), told(2)])
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// Carries out what the registry says. `false`: nothing will be registered any more.
+    fn take_order(&mut self) -> bool {
+        let Some(orders) = &self.orders else {
+            return false;
+        };
+        let length = match packet::receive(orders.as_fd(), &mut self.packet) {
+            Err(Errno::AGAIN | Errno::INTR) => return true,
+            Ok((0, _)) | Err(_) => return false,
+            Ok((length, _)) => length,
+        };
+        let order = postcard::take_from_bytes(&self.packet[..length]);
+        let verdict: Verdict = match order {
+            Ok((Order::Register { job }, recipe)) => match postcard::from_bytes(recipe) {
+                Ok((program, setup)) => {
+                    let recipe = Rc::new(Job::new(program, setup));
+                    self.registered.insert(job, recipe);
+                    Ok(())
+                }
+                Err(_) => Err(NO_JOB),
+            },
+            Err(_) => Err(NO_JOB),
+        };
+        // The host waits for this, so there is room.
+        let told = postcard::to_allocvec(&verdict).map_err(|_| Errno::INVAL);
+        told.and_then(|told| packet::send(orders.as_fd(), &[IoSlice::new(&told)], &[]))
+            .is_ok()
     }
 
     /// The requests that wait. `false`: the host is gone.
@@ -115,11 +169,15 @@ impl Keeper<'_> {
     fn obey(&mut self, length: usize, descriptors: Descriptors) {
         let reports = &mut self.reports;
         match postcard::take_from_bytes(&self.packet[..length]) {
-            Ok((Request::Spawn { ticket, after }, rest)) => {
-                // Both ends are one binary: what cannot be read is a request that nobody waits for.
-                let Ok((recipe, variables)) = postcard::take_from_bytes::<(Program, Setup)>(rest)
-                else {
-                    return;
+            Ok((Request::Spawn { ticket, job, after }, variables)) => {
+                let job = self.registered.get(&job);
+                let Some(job) = job.filter(|_| are_facts(variables)) else {
+                    let (stage, errno) = NO_JOB;
+                    return reports.push_back(Report::Failed {
+                        ticket,
+                        stage,
+                        errno,
+                    });
                 };
                 let before = after.and_then(|after| self.jobs.watch(after));
                 let late = after.filter(|_| before.is_none());
@@ -132,7 +190,7 @@ impl Keeper<'_> {
                 }
                 let before = before.as_ref();
                 let before = before.map(|(process, fate)| (process.as_fd(), fate));
-                let born = self.cradles.start(recipe, variables, &descriptors, before);
+                let born = self.cradles.start(job, variables, &descriptors, before);
                 match born {
                     Ok((pid, fate)) => {
                         self.jobs.add(ticket, pid, fate);
@@ -159,6 +217,8 @@ impl Keeper<'_> {
                 let report = &mut |report| reports.push_back(report);
                 self.jobs.spare(ticket, report);
             }
+            Ok((Request::Forget { job }, _)) => drop(self.registered.remove(&job)),
+            // Both ends are one binary: what cannot be read is a request that nobody waits for.
             Err(_) => {}
         }
     }

@@ -5,23 +5,40 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_ARGUMENTS, Program, Setup, SpawnError};
+use super::MAX_ARGUMENTS;
 
-/// Larger than any request that `Handle::spawn` sends: the setup adds a few paths and ids to the arguments.
+/// Larger than any job that is registered: the setup adds a few paths and ids to the arguments.
 pub(super) const MAX_PACKET: usize = MAX_ARGUMENTS + 32 * 1024;
 
 /// Standard input, output and error, and descriptor 3.
 pub(super) use crate::packet::DESCRIPTORS;
 
+/// From the host while it registers its jobs, one a packet on a socket of their own; each is answered by a [`Verdict`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// A job, whose program and setup follow.
+    Register { job: u64 },
+}
+
+/// Whether an order was carried out.
+pub(super) type Verdict = Result<(), (Stage, i32)>;
+
 /// From the host, one a packet.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Comes with `DESCRIPTORS` descriptors, and is followed by a recipe and by variables, each `NAME=value`
-    /// with a 0 byte at its end, that this process gets beside those of the recipe.
+    /// A process of a registered job. Comes with `DESCRIPTORS` descriptors, and is followed by variables, each
+    /// `NAME=value` with a 0 byte at its end, that this process gets beside those of its program. They are of
+    /// [`VARIABLES`], or the request is refused.
     ///
     /// One that comes `after` another is made ready, and gets to its program when the other has ended and a
     /// connection waits at descriptor 3.
-    Spawn { ticket: u64, after: Option<u64> },
+    Spawn {
+        ticket: u64,
+        job: u64,
+        after: Option<u64>,
+    },
+    /// No process of this job is asked for any more.
+    Forget { job: u64 },
     /// Ends one that is still to have its turn.
     Spare { ticket: u64 },
     /// To the whole process group. From then on the job is being ended: `Ended` waits for all of its
@@ -54,26 +71,19 @@ pub(super) enum Report {
 pub(super) const REPORTS: usize = 64;
 pub(super) const MAX_REPORTS: usize = REPORTS * 32;
 
-/// A program and its setup, encoded once for however many processes are started from it.
-#[derive(Clone, Debug)]
-pub struct Recipe(Vec<u8>);
-
-impl Recipe {
-    /// # Errors
-    /// When it can never fit in a request.
-    pub fn new(program: &Program, setup: &Setup) -> Result<Self, SpawnError> {
-        let recipe = postcard::to_allocvec(&(program, setup))
-            .map_err(|error| SpawnError::Send(std::io::Error::other(error)))?;
-        match recipe.len() {
-            length @ MAX_PACKET.. => Err(SpawnError::TooLarge(length)),
-            _ => Ok(Self(recipe)),
-        }
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
+/// What a process may be told at its start: the facts of its connection. Whoever has taken over the host finds no
+/// `LD_PRELOAD` here.
+pub(super) const VARIABLES: [&[u8]; 9] = [
+    b"UPSTART_EVENTS",
+    b"UPSTART_JOB",
+    b"UPSTART_INSTANCE",
+    b"PROTO",
+    b"PORT",
+    b"ADDR",
+    b"SOCKET_PATH",
+    b"REMOTE_ADDR",
+    b"REMOTE_PORT",
+];
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +99,8 @@ pub enum Ended {
 /// Where a start failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
+    /// The job itself: it is not registered, or is told what it may not be told.
+    Job,
     /// No process could be made.
     Clone,
     /// The new session.
@@ -117,7 +129,8 @@ pub enum Stage {
 
 impl Stage {
     /// By their numbers.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
+        Self::Job,
         Self::Clone,
         Self::Session,
         Self::Limit,
@@ -136,6 +149,7 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Job => "register",
             Self::Clone => "clone",
             Self::Session => "setsid",
             Self::Limit => "setrlimit",

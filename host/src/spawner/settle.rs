@@ -1,4 +1,4 @@
-//! How the spawner settles in: a fork of the host that keeps nothing of the host but a socket.
+//! How the spawner settles in: a fork of the host that keeps nothing of the host but two sockets.
 
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
@@ -7,9 +7,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::io::Errno;
 
-/// Leaves the host's descriptors, folder and signals behind. Returns the spawner's end of `socket`, and what
+/// Leaves the host's descriptors, folder and signals behind. Returns the spawner's ends of its sockets, and what
 /// tells when a child has ended.
-pub(super) fn settle(socket: OwnedFd) -> Result<(OwnedFd, SignalFd), Errno> {
+pub(super) fn settle(sockets: [OwnedFd; 2]) -> Result<([OwnedFd; 2], SignalFd), Errno> {
     let null = rustix::fs::open(
         "/dev/null",
         rustix::fs::OFlags::RDWR,
@@ -20,7 +20,7 @@ pub(super) fn settle(socket: OwnedFd) -> Result<(OwnedFd, SignalFd), Errno> {
     rustix::stdio::dup2_stderr(&null)?;
     // Closed by its owner before all that has no owner is closed.
     drop(null);
-    let socket = only_this(socket)?;
+    let sockets = only_these(sockets)?;
     let _ = rustix::process::chdir("/");
     let _ = rustix::thread::set_name(c"portcullis-spwn");
     let _ = rustix::process::set_child_subreaper(rustix::process::getpid().into());
@@ -33,7 +33,7 @@ pub(super) fn settle(socket: OwnedFd) -> Result<(OwnedFd, SignalFd), Errno> {
     children.add(Signal::SIGCHLD);
     let children = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(|error| Errno::from_raw_os_error(error as i32))?;
-    Ok((socket, children))
+    Ok((sockets, children))
 }
 
 /// Every signal to its default. By system call: libc hides two signals of its own, which a host may have
@@ -58,23 +58,29 @@ fn default_signals() {
     }
 }
 
-/// Moves the socket to descriptor 3 and closes all above: those of the host, or inherited by it, are
-/// not the spawner's to hold. So whatever it receives is above 3, as `Cradles::start` needs it.
-fn only_this(socket: OwnedFd) -> Result<OwnedFd, Errno> {
-    let socket = socket.into_raw_fd();
+/// Moves the sockets to descriptors 3 and 4 and closes all above: those of the host, or inherited by it, are
+/// not the spawner's to hold. So whatever it receives is above 4, as `Cradles::start` needs it.
+fn only_these(sockets: [OwnedFd; 2]) -> Result<[OwnedFd; 2], Errno> {
+    // Out of the way of each other first.
+    let above = |socket: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(socket, 5);
+    let moved = [above(&sockets[0])?, above(&sockets[1])?];
+    drop(sockets);
+    let moved = moved.map(IntoRawFd::into_raw_fd);
     #[allow(
         unsafe_code,
         reason = "the spawner takes over the descriptor table of the fork"
     )]
     // SAFETY: the values that owned 3 and what is above are the host's, on a stack that this process
-    // never returns to, and `socket`, released just now. From here on 3 has one owner.
+    // never returns to, and `moved`, released just now. From here on 3 and 4 have one owner each.
     let only = unsafe {
-        if socket != 3 {
-            libc::dup3(socket, 3, libc::O_CLOEXEC);
+        for (socket, place) in moved.into_iter().zip(3..) {
+            libc::dup3(socket, place, libc::O_CLOEXEC);
         }
-        libc::syscall(libc::SYS_close_range, 4, libc::c_uint::MAX, 0);
-        OwnedFd::from_raw_fd(3)
+        libc::syscall(libc::SYS_close_range, 5, libc::c_uint::MAX, 0);
+        [3, 4].map(|place| OwnedFd::from_raw_fd(place))
     };
-    rustix::io::fcntl_getfd(&only)?;
+    for socket in &only {
+        rustix::io::fcntl_getfd(socket)?;
+    }
     Ok(only)
 }
