@@ -287,7 +287,7 @@ async fn real(spawner: &spawner::Handle) -> Figures {
         env: vec![],
     };
     let recipe = spawner
-        .register(&program, &spawner::Setup::default())
+        .register(&program, &spawner::Setup::default(), None)
         .expect("recipe");
     let start = || async {
         let fds = [&null, &null, &null, &null].map(AsFd::as_fd);

@@ -144,7 +144,7 @@ async fn spawn(
     setup: &Setup,
     fds: [BorrowedFd<'_>; 4],
 ) -> Result<Process, SpawnError> {
-    let recipe = spawner.register(program, setup)?;
+    let recipe = spawner.register(program, setup, None)?;
     spawner.spawn(&recipe, b"", fds).await
 }
 
@@ -442,7 +442,9 @@ async fn what_runs_dies_with_a_killed_host(_spawner: Handle) {
 async fn a_process_is_told_of_its_connection_and_of_nothing_else(spawner: Handle) {
     let null = File::open("/dev/null").unwrap();
     let fds = [null.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
-    let recipe = spawner.register(&shell("true"), &Setup::default()).unwrap();
+    let recipe = spawner
+        .register(&shell("true"), &Setup::default(), None)
+        .unwrap();
     for variables in [
         b"LD_PRELOAD=/tmp/evil.so\0".as_slice(),
         b"PORT=1\0LD_PRELOAD=/tmp/evil.so\0",
@@ -472,11 +474,11 @@ async fn a_sealed_spawner_starts_the_jobs_it_has_and_takes_no_other(sealed: Hand
     let null = File::open("/dev/null").unwrap();
     let fds = [null.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
     let (setup, script) = (Setup::default(), shell("exit 7"));
-    let recipe = sealed.register(&script, &setup).unwrap();
+    let recipe = sealed.register(&script, &setup, None).unwrap();
     assert!(sealed.takes_jobs());
     sealed.seal();
     assert!(!sealed.takes_jobs());
-    let refused = sealed.register(&script, &setup);
+    let refused = sealed.register(&script, &setup, None);
     assert!(matches!(refused, Err(SpawnError::Sealed)), "{refused:?}");
     for _ in 0..2 {
         let mut process = sealed.spawn(&recipe, b"", fds).await.unwrap();

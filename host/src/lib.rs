@@ -25,6 +25,7 @@ pub mod preopen;
 pub mod engine;
 pub mod spawner;
 pub mod packet;
+pub mod seccomp;
 pub mod queue;
 pub mod output;
 pub mod listener;

@@ -234,6 +234,59 @@ pub struct NativeJob {
     pub kill_signal: Signal,
     /// From `kill_signal` to KILL.
     pub kill_timeout: Duration,
+    /// What it can touch.
+    pub sandbox: Sandbox,
+}
+
+/// What keeps a native job from the rest of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Its user, and nothing else.
+    None,
+    /// It may run what the system has installed, may touch its connection and these files and folders, and has no
+    /// network, no signals for others and no new privileges.
+    Strict(Vec<Given>),
+}
+
+/// A file or folder of the host that a confined job may touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Absolute, as the host sees it; unique over the job.
+    pub path: PathBuf,
+    /// What may be done there.
+    pub access: Access,
+}
+
+impl From<&Dir> for Given {
+    fn from(dir: &Dir) -> Self {
+        Self {
+            path: dir.host.clone(),
+            access: dir.access,
+        }
+    }
+}
+
+impl Sandbox {
+    /// Resource limits of a strict job whose trigger says nothing of them, as far as the host's own go: cores would be
+    /// copies of its memory on disk, and the others bound what a runaway takes from its neighbours.
+    const LIMITS: [(Resource, u64); 3] = [
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_NOFILE, 1024),
+        (Resource::RLIMIT_NPROC, 4096),
+    ];
+
+    /// Those that hold here.
+    pub fn limits(&self) -> impl Iterator<Item = ResourceLimit> {
+        let limits: &[_] = match self {
+            Self::None => &[],
+            Self::Strict(_) => &Self::LIMITS,
+        };
+        limits.iter().map(|&(resource, most)| ResourceLimit {
+            resource,
+            soft: Some(most),
+            hard: Some(most),
+        })
+    }
 }
 
 /// Who accepts.

@@ -13,8 +13,10 @@ mod handle;
 mod jobs;
 mod keeper;
 mod message;
+mod network;
 mod process;
 mod registry;
+mod sandbox;
 mod settle;
 
 use std::ffi::CString;

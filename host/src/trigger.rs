@@ -101,7 +101,7 @@ pub struct GuestKeys {
     pub wasm: Field<String>,
     /// Arguments.
     pub args: Field<Vec<Spanned<String>>>,
-    /// Directories by where the guest sees them.
+    /// Directories by where the guest sees them; for a native job, its accesses by where they are.
     pub dirs: Field<Entries<TextOr<Dir>>>,
     /// Where it may connect to.
     pub network: Field<ListOr<Network>>,
@@ -142,6 +142,8 @@ pub struct NativeKeys {
     pub kill_timeout: Field<String>,
     /// How often a job may start.
     pub respawn: Field<TextOr<Respawn>>,
+    /// `none` or `strict`.
+    pub sandbox: Field<String>,
 }
 
 /// `[trigger.NAME.socket]`.
@@ -389,6 +391,7 @@ impl Keys for NativeKeys {
                 "respawn",
                 r#""unlimited" or a table such as { limit = 10, interval = "5s" }"#,
             ),
+            sandbox: table.take("sandbox", r#""none" or "strict""#),
         }
     }
 }

@@ -28,10 +28,10 @@ impl Two {
         let ((theirs, stdin), (stdout, said)) = (pipe(), pipe());
         let setup = Setup::default();
         let first = spawner
-            .register(&shell(&format!("read x; exit {status}")), &setup)
+            .register(&shell(&format!("read x; exit {status}")), &setup, None)
             .unwrap();
         let second = spawner
-            .register(&shell("echo $LISTEN_PID $$ $PORT"), &setup)
+            .register(&shell("echo $LISTEN_PID $$ $PORT"), &setup, None)
             .unwrap();
         let fds = [theirs.as_fd(), null.as_fd(), null.as_fd(), listener.as_fd()];
         let first = spawner.spawn(&first, b"", fds).await.unwrap();
@@ -111,7 +111,9 @@ pub async fn none_begins_after_one_that_was_spared(spawner: Handle) {
         null.as_fd(),
         two.listener.as_fd(),
     ];
-    let third = spawner.register(&shell("true"), &Setup::default()).unwrap();
+    let third = spawner
+        .register(&shell("true"), &Setup::default(), None)
+        .unwrap();
     let third = spawner.spawn_after(&two.second, &third, b"", fds).await;
     two.second.spare().await;
     assert_eq!(third.unwrap().wait().await.unwrap(), Ended::Spared);

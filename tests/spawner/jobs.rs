@@ -16,7 +16,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use portcullis::handler::exec::{Exec, Watch};
 use portcullis::outcome::Outcome;
-use portcullis::plan::{Admission, Identity, NativeJob, NativeStyle, Respawn};
+use portcullis::plan::{Admission, Identity, NativeJob, NativeStyle, Respawn, Sandbox};
 use portcullis::queue::Verdict;
 use portcullis::spawner::Handle;
 use tokio::io::AsyncReadExt;
@@ -45,6 +45,7 @@ fn job(argv: &[&str]) -> NativeJob {
         limit: vec![],
         kill_signal: Signal::SIGTERM,
         kill_timeout: Duration::from_millis(50),
+        sandbox: Sandbox::None,
     }
 }
 

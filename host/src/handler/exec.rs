@@ -6,6 +6,7 @@ mod output;
 mod program;
 mod respawn;
 mod run;
+mod sandbox;
 mod serve;
 mod setup;
 
@@ -26,7 +27,7 @@ use crate::output::{Channel, Lines};
 use crate::plan::{NativeJob, NativeStyle, Respawn};
 use crate::preopen::env::Variables;
 use crate::preopen::{self, Style};
-use crate::spawner::{self, Ended, Process, Program, Recipe, SpawnError};
+use crate::spawner::{self, Ended, Process, Program, Recipe, SpawnError, Stage};
 
 use output::Output;
 use respawn::Failures;
@@ -76,6 +77,15 @@ pub enum LoadError {
     /// More than a start can carry.
     #[error("its arguments and environment take {0} bytes, {max} at most", max = spawner::MAX_ARGUMENTS - RESERVE)]
     TooLarge(usize),
+    /// The kernel has no sandbox like this.
+    #[error("sandbox = \"strict\": {0}")]
+    Sandbox(String),
+    /// The kernel gives no network of its own.
+    #[error(
+        "sandbox = \"strict\": no private network: {0}; it takes unprivileged user namespaces \
+         (user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns), or a host that is started by root"
+    )]
+    Network(std::io::Error),
     /// The spawner does not take it.
     #[error(transparent)]
     Spawner(#[from] SpawnError),
@@ -139,7 +149,15 @@ impl Exec {
         if size > spawner::MAX_ARGUMENTS - RESERVE {
             return Err(LoadError::TooLarge(size));
         }
-        let recipe = spawner.register(&program, &setup)?;
+        let rules = sandbox::rules(job, &program.path)?;
+        let registered = spawner.register(&program, &setup, rules.as_ref().map(AsFd::as_fd));
+        let recipe = registered.map_err(|error| match error {
+            SpawnError::Refused {
+                stage: Stage::Namespace,
+                error,
+            } => LoadError::Network(error),
+            error => LoadError::Spawner(error),
+        })?;
         let (instances, respawn) = match &job.style {
             NativeStyle::Listener { instances, respawn } => (*instances, *respawn),
             // The host accepts and its permits bound it: nothing below looks at these.

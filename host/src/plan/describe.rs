@@ -5,12 +5,12 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use super::words::{
-    Command, Count, Door, Inside, Listen, Name, Size, Time, admits, reaches, resource_limit,
+    Command, Count, Door, Inside, Listen, Name, Size, Time, Word, admits, reaches, resource_limit,
     variables, visible,
 };
 use super::{
-    Access, Admission, Coredumps, GuestJob, Job, Location, NativeJob, NativeStyle, Plan, SocketOptions,
-    Trigger,
+    Admission, Coredumps, Given, GuestJob, Job, Location, NativeJob, NativeStyle, Plan, Sandbox,
+    SocketOptions, Trigger,
 };
 
 /// The host's own part of a plan, as a block of lines.
@@ -181,10 +181,7 @@ fn describe_guest(f: &mut Formatter<'_>, guest: &GuestJob) -> fmt::Result {
     )?;
     let mut touches = Vec::new();
     for dir in dirs {
-        let access = match dir.access {
-            Access::ReadOnly => "ro",
-            Access::ReadWrite => "rw",
-        };
+        let access = Word(dir.access);
         let host = dir.host.to_string_lossy();
         touches.push(format!(
             "{} -> {} ({access})",
@@ -231,6 +228,7 @@ fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt
         limit,
         kill_signal,
         kill_timeout,
+        sandbox,
     } = native;
     let gets = match style {
         NativeStyle::Listener { .. } => "gets the listener",
@@ -266,8 +264,24 @@ fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt
     words.extend(nice.map(|nice| format!("nice {nice}")));
     words.extend(variables("env", env));
     line(f, "runs", words.join("; "))?;
+    if let Sandbox::Strict(given) = sandbox {
+        let mut touches = vec!["strict".to_owned()];
+        touches.extend(given.iter().map(|given| {
+            let Given { path, access } = given;
+            format!("{} ({})", visible(&path.to_string_lossy()), Word(*access))
+        }));
+        line(f, "sandbox", touches.join("; "))?;
+    }
 
     line(f, "limits", native_limits(style, *deadline, *first_byte))?;
+    let mut limit = limit.clone();
+    limit.extend(sandbox.limits().filter(|own| {
+        // What the file says of a resource goes before.
+        native
+            .limit
+            .iter()
+            .all(|given| given.resource != own.resource)
+    }));
     if !limit.is_empty() {
         let limits: Vec<String> = limit.iter().map(resource_limit).collect();
         line(f, "", limits.join(", "))?;

@@ -73,8 +73,13 @@ pub(super) fn handler(scope: &mut Scope<'_>, trigger: &Trigger) -> Option<Fit> {
             );
         }
     }
+    let strict =
+        matches!(&trigger.native.sandbox, Field::Given(_, how) if how.get_ref() == "strict");
     if fit == Fit::Native {
         for key in guest_keys(&trigger.guest) {
+            if strict && key.path == "dirs" {
+                continue;
+            }
             scope.refuse(
                 key,
                 "means nothing for a native job",
@@ -149,6 +154,7 @@ fn native_keys(keys: &NativeKeys) -> impl Iterator<Item = &Key> {
         kill_signal,
         kill_timeout,
         respawn,
+        sandbox,
     } = keys;
     [
         accept.key(),
@@ -164,6 +170,7 @@ fn native_keys(keys: &NativeKeys) -> impl Iterator<Item = &Key> {
         kill_signal.key(),
         kill_timeout.key(),
         respawn.key(),
+        sandbox.key(),
     ]
     .into_iter()
     .flatten()
@@ -214,6 +221,7 @@ fn instead_for_guest(path: &str) -> &'static str {
         "instances" => {
             "each connection gets an instance of its own: `limits.connections` bounds them"
         }
+        "sandbox" => "a guest is always in a sandbox: leave it out",
         "kill_signal" | "kill_timeout" => "a guest takes no signals: `limits.deadline` ends it",
         _ => "each connection gets an instance of its own: `limits.rate` bounds how fast",
     }
@@ -222,7 +230,9 @@ fn instead_for_guest(path: &str) -> &'static str {
 fn instead_for_native(path: &str) -> &'static str {
     match path {
         "args" => "write the arguments into `exec` or `script` itself",
-        "dirs" => "a native job sees what its user sees: use `chroot`, `chdir` and `setuid`",
+        "dirs" => {
+            "a native job sees what its user sees: use `sandbox = \"strict\"`, or `chroot`, `chdir` and `setuid`"
+        }
         "network" => "a native job reaches what this machine reaches: use the system's firewall",
         "config" => "a native job is told by `env` and by its arguments",
         "defer" => "with `accept = true` the host accepts and can wait for the first byte",

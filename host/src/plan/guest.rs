@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::scope::{Scope, Wrong};
-use super::{Access, Dir, GuestJob, GuestLimits, network, text};
+use super::{Access, Dir, Given, GuestJob, GuestLimits, network, text};
 use crate::trigger::{self, Entries, Field, GuestKeys, TextOr, did_you_mean, printable, quoted};
 
 /// The guest as meant. `None`: without a path, which is reported.
@@ -92,6 +92,47 @@ fn dirs(scope: &mut Scope<'_>, field: Field<Entries<TextOr<trigger::Dir>>>) -> V
         }
     }
     dirs
+}
+
+/// What a confined job may touch: like the directories of a guest, but as they are, since it sees them where they are.
+pub(super) fn given(
+    scope: &mut Scope<'_>,
+    field: Field<Entries<TextOr<trigger::Dir>>>,
+) -> Vec<Given> {
+    let Field::Given(key, entries) = field else {
+        return Vec::new();
+    };
+    let mut all: Vec<Given> = Vec::new();
+    for (place, access) in entries.into_inner() {
+        let span = access.span();
+        let at = place.span();
+        let name = format!("{}.{}", key.path, printable(place.get_ref(), 60));
+        let folder = scope.folder().to_owned();
+        let path = scope.part(&key.path, place, |path| text::path(path, &folder));
+        let access = match access.into_inner() {
+            TextOr::Text(word) => scope.part(&name, toml::Spanned::new(span, word), |word| {
+                self::access(&word)
+            }),
+            TextOr::Table(_) => {
+                scope
+                    .problem(&span, format!("`{name}`: a table"))
+                    .help(r#"a native job sees a folder where it is: write { "/srv/data" = "ro" }, or "rw""#);
+                None
+            }
+        };
+        if let Some(path) = &path
+            && all.iter().any(|given| given.path == *path)
+        {
+            scope.problem(
+                &at,
+                format!("`{}`: {} is there already", key.path, path.display()),
+            );
+        }
+        if let (Some(path), Some(access)) = (path, access) {
+            all.push(Given { path, access });
+        }
+    }
+    all
 }
 
 /// Where a guest sees a directory, in its one spelling.

@@ -14,8 +14,8 @@ use super::native::Bounds;
 use super::quantity::{duration, limit, memory, stack, time_limit, volume};
 use super::scope::{Scope, Wrong};
 use super::{
-    Coredumps, GuestLimits, Job, Location, Plan, Trigger, admission, guest, native, rules, socket,
-    text,
+    Coredumps, Given, GuestLimits, Job, Location, Plan, Trigger, admission, guest, native, rules,
+    socket, text,
 };
 use crate::trigger::{
     self, BooleanOrText, Field, Host, HostLimits, Limits, Problems, Source, Span, TextOr,
@@ -265,14 +265,29 @@ fn read_trigger(
         }
         Fit::GuestOrNative => {
             let guest = guest::job(scope, guest_keys, env.clone(), guest_limits);
-            let fallback = native::job(scope, native_keys, env, bounds());
+            // It may touch what the guest would have found open.
+            let given = guest
+                .iter()
+                .flat_map(|guest| &guest.dirs)
+                .map(Given::from)
+                .collect();
+            let fallback = native::job(scope, native_keys, env, bounds(), given);
             Job::Guest {
                 guest: Box::new(guest?),
                 admission,
                 fallback: Some(fallback?),
             }
         }
-        Fit::Native => Job::Native(native::job(scope, native_keys, env, bounds())?),
+        Fit::Native => {
+            let given = match &native_keys.sandbox {
+                Field::Given(_, how) if how.get_ref() == "strict" => {
+                    guest::given(scope, guest_keys.dirs)
+                }
+                // Refused, and so not looked at.
+                _ => Vec::new(),
+            };
+            Job::Native(native::job(scope, native_keys, env, bounds(), given)?)
+        }
     };
     Some(Trigger {
         name: name.into_inner().into(),

@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::identity::{gid, uid};
 use super::quantity::{self, count, duration, time_limit};
 use super::scope::{Scope, Wrong};
-use super::{Admission, Identity, NativeJob, NativeStyle, Respawn, rlimit, text};
+use super::{Admission, Given, Identity, NativeJob, NativeStyle, Respawn, Sandbox, rlimit, text};
 use crate::trigger::{
     self, Field, NativeKeys, NumberOrText, OneOrMany, TextOr, did_you_mean, printable, quoted,
 };
@@ -41,6 +41,7 @@ pub(super) fn job(
     keys: NativeKeys,
     env: Vec<(String, String)>,
     bounds: Bounds,
+    given: Vec<Given>,
 ) -> Option<NativeJob> {
     let NativeKeys {
         exec,
@@ -58,6 +59,7 @@ pub(super) fn job(
         kill_signal,
         kill_timeout,
         respawn,
+        sandbox,
     } = keys;
     let folder = scope.folder().to_owned();
     let chroot_written = chroot.is_written();
@@ -108,8 +110,23 @@ pub(super) fn job(
             .value(kill_signal, |it| signal(&it))
             .unwrap_or(Signal::SIGTERM),
         kill_timeout: scope.text(kill_timeout, duration).unwrap_or(KILL_TIMEOUT),
+        sandbox: scope
+            .text(sandbox, |how| self::sandbox(how, given))
+            .unwrap_or(Sandbox::None),
     };
     Some(NativeJob { argv: argv?, ..job })
+}
+
+fn sandbox(how: &str, given: Vec<Given>) -> Result<Sandbox, Wrong> {
+    match how {
+        "none" => Ok(Sandbox::None),
+        "strict" => Ok(Sandbox::Strict(given)),
+        _ => Err(Wrong::new(
+            format!("{} is not a kind of sandbox", quoted(how)),
+            did_you_mean(how, ["none", "strict"])
+                .unwrap_or_else(|| r#"allowed: "none", "strict""#.to_owned()),
+        )),
+    }
 }
 
 /// The words of `exec`. `folder` is what a relative program starts at; a new root has none.

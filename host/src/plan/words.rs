@@ -5,7 +5,9 @@ mod door;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use super::{Address, Allowed, Denied, GuestLimits, Identity, Network, ResourceLimit, rlimit};
+use super::{
+    Access, Address, Allowed, Denied, GuestLimits, Identity, Network, ResourceLimit, rlimit,
+};
 use crate::trigger::printable;
 pub(super) use door::{Door, admits};
 
@@ -110,6 +112,18 @@ impl<Id: Display> Display for Name<'_, Id> {
             Identity::Name(name) => f.write_str(&visible(name)),
             Identity::Number(id) => id.fmt(f),
         }
+    }
+}
+
+/// What may be done in a directory, as the file writes it.
+pub(super) struct Word(pub Access);
+
+impl Display for Word {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Access::ReadOnly => "ro",
+            Access::ReadWrite => "rw",
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::thread::Gid;
 use super::child;
 use super::fate::{Fate, Turn};
 use super::message::{DESCRIPTORS, Stage};
+use super::sandbox::Sandbox;
 use super::{Program, Setup};
 use crate::packet::Descriptors;
 
@@ -34,16 +35,22 @@ pub(super) struct Job {
     program: Program,
     setup: Setup,
     groups: Option<Vec<Gid>>,
+    sandbox: Option<Sandbox>,
+    /// What its processes must not close before they are in their sandbox.
+    kept: Vec<RawFd>,
 }
 
 impl Job {
-    pub fn new(program: Program, setup: Setup) -> Self {
+    pub fn new(program: Program, setup: Setup, sandbox: Option<Sandbox>) -> Self {
         let groups = setup.groups.as_ref();
         let groups = groups.map(|groups| groups.iter().map(|id| Gid::from_raw(*id)).collect());
+        let kept = sandbox.as_ref().map(Sandbox::descriptors);
         Self {
             program,
             setup,
             groups,
+            sandbox,
+            kept: kept.unwrap_or_default(),
         }
     }
 }
@@ -216,13 +223,15 @@ fn live(cradle: &Cradle) -> Result<(), (Stage, Errno)> {
     let job = cradle.job.as_deref();
     let job = job.ok_or((Stage::Job, Errno::INVAL))?;
     let after = cradle.after.as_ref();
-    child::settle(cradle.descriptors, after.map(|(process, _)| *process))?;
+    let waits_for = after.map(|(process, _)| *process);
+    child::settle(cradle.descriptors, waits_for, &job.kept)?;
     if let Some((_, before)) = after
         && child::await_turn(&cradle.fate, before)? != Turn::Come
     {
         return Ok(());
     }
-    child::prepare(&job.setup, job.groups.as_deref(), cradle.spawner)?;
+    let sandbox = job.sandbox.as_ref();
+    child::prepare(&job.setup, job.groups.as_deref(), sandbox, cradle.spawner)?;
     let error = child::exec(&job.program.path, &cradle.argv, &cradle.env);
     Err((Stage::Exec, error))
 }

@@ -16,25 +16,29 @@ use syscalls::{Sysno, syscall};
 
 use super::fate::{Fate, Turn};
 use super::message::{DESCRIPTORS, Stage};
+use super::sandbox::Sandbox;
 use super::{RESOURCES, Setup};
 
 /// Where one that comes after another finds that.
 const AFTER: RawFd = 4;
 
 /// Its own session, and descriptors 0 to 3, and at 4 what `after` is, which exec closes. A session can be a group for
-/// the scheduler, and one that begins with the turn would begin at the end of a queue.
+/// the scheduler, and one that begins with the turn would begin at the end of a queue. Of all others it keeps those of
+/// its sandbox, in ascending order, until exec.
 pub(super) fn settle(
     descriptors: [RawFd; DESCRIPTORS],
     after: Option<RawFd>,
+    kept: &[RawFd],
 ) -> Result<(), (Stage, Errno)> {
     process::setsid().map_err(|error| (Stage::Session, error))?;
-    install(descriptors, after)
+    install(descriptors, after, kept)
 }
 
 /// Upstart's order. libc's setuid and its kin would also look for the threads of the process whose memory this is.
 pub(super) fn prepare(
     setup: &Setup,
     groups: Option<&[Gid]>,
+    sandbox: Option<&Sandbox>,
     spawner: Option<Pid>,
 ) -> Result<(), (Stage, Errno)> {
     let at = |stage| move |error| (stage, error);
@@ -50,6 +54,9 @@ pub(super) fn prepare(
     if let Some(nice) = setup.nice {
         process::setpriority_process(None, nice).map_err(at(Stage::Nice))?;
     }
+    if let Some(sandbox) = sandbox {
+        sandbox.enter_network()?;
+    }
     if let Some(root) = &setup.chroot {
         process::chroot(root.as_c_str()).map_err(at(Stage::Chroot))?;
     }
@@ -63,6 +70,9 @@ pub(super) fn prepare(
     if let Some(uid) = setup.uid {
         set_thread_uid(Uid::from_raw(uid)).map_err(at(Stage::Setuid))?;
     }
+    if let Some(sandbox) = sandbox {
+        sandbox.enter()?;
+    }
     // After the ids, whose change clears it: a job does not outlive a spawner that was killed.
     process::set_parent_process_death_signal(Some(process::Signal::KILL))
         .map_err(at(Stage::Session))?;
@@ -74,7 +84,11 @@ pub(super) fn prepare(
     Ok(())
 }
 
-fn install(descriptors: [RawFd; DESCRIPTORS], after: Option<RawFd>) -> Result<(), (Stage, Errno)> {
+fn install(
+    descriptors: [RawFd; DESCRIPTORS],
+    after: Option<RawFd>,
+    kept: &[RawFd],
+) -> Result<(), (Stage, Errno)> {
     // 3 and 4 were the spawner's own: what is received is above.
     if let Some(after) = after {
         duplicate(after, AFTER, DupFlags::CLOEXEC)?;
@@ -84,12 +98,23 @@ fn install(descriptors: [RawFd; DESCRIPTORS], after: Option<RawFd>) -> Result<()
     }
     // Everything the spawner opens is close-on-exec: this is for one that has to wait, and for what the spawner
     // might one day open otherwise.
-    let rest = AFTER + RawFd::from(after.is_some());
+    let mut rest = AFTER + RawFd::from(after.is_some());
+    for kept in kept {
+        if rest < *kept {
+            close(rest, kept - 1);
+        }
+        rest = kept + 1;
+    }
+    close(rest, RawFd::MAX);
+    Ok(())
+}
+
+/// Closes all from `first` to `last`.
+fn close(first: RawFd, last: RawFd) {
     #[allow(unsafe_code, reason = "no descriptor of the host may cross exec")]
     // SAFETY: nothing in the child's table, which is its own, owns what is closed. A kernel that lacks the call
     // (before 5.9) leaves it to close-on-exec.
-    let _ = unsafe { syscall!(Sysno::close_range, rest, u32::MAX, 0) };
-    Ok(())
+    let _ = unsafe { syscall!(Sysno::close_range, first, last, 0) };
 }
 
 fn duplicate(descriptor: RawFd, target: RawFd, flags: DupFlags) -> Result<(), (Stage, Errno)> {

@@ -123,14 +123,19 @@ impl Handle {
         let _ = gone.wait_for(|gone| *gone).await;
     }
 
-    /// Registers a job: its processes can be asked for as long as what this returns is there. Blocks for the answer.
+    /// Registers a job, in a sandbox of these Landlock rules if there are any: its processes can be asked for as long as what this returns is there. Blocks for the answer.
     ///
     /// # Errors
     /// When it can never fit in a packet, when no job is taken any more, or when the spawner is gone.
-    pub fn register(&self, program: &Program, setup: &Setup) -> Result<Recipe, SpawnError> {
+    pub fn register(
+        &self,
+        program: &Program,
+        setup: &Setup,
+        rules: Option<BorrowedFd<'_>>,
+    ) -> Result<Recipe, SpawnError> {
         let shared = &self.0.shared;
         let job = shared.next.fetch_add(1, Ordering::Relaxed);
-        shared.registry.register(job, program, setup)?;
+        shared.registry.register(job, program, setup, rules)?;
         Ok(Recipe {
             handle: self.clone(),
             job,

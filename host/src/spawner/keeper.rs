@@ -20,6 +20,8 @@ use super::jobs::Jobs;
 use super::message::{
     Ended, MAX_PACKET, MAX_REPORTS, Order, REPORTS, Report, Request, Stage, VARIABLES, Verdict,
 };
+use super::network::Network;
+use super::sandbox::Sandbox;
 use super::settle::settle;
 use crate::packet::{self, Descriptors};
 
@@ -39,6 +41,8 @@ struct Keeper<'a> {
     children: SignalFd,
     cradles: &'a mut Cradles,
     registered: HashMap<u64, Rc<Job>>,
+    /// That of all strict jobs.
+    network: Option<Rc<Network>>,
     jobs: Jobs,
     reports: VecDeque<Report>,
     /// For one request, kept because it is large.
@@ -58,6 +62,7 @@ pub(super) fn main(socket: OwnedFd, orders: OwnedFd) -> ! {
             children,
             cradles: &mut cradles,
             registered: HashMap::new(),
+            network: None,
             jobs: Jobs::default(),
             reports: VecDeque::new(),
             packet: vec![0; MAX_PACKET],
@@ -71,6 +76,27 @@ pub(super) fn main(socket: OwnedFd, orders: OwnedFd) -> ! {
 /// Whether a process may begin now at a listener on which none runs.
 fn begins(listener: BorrowedFd<'_>) -> bool {
     child::waits(listener) && child::block(listener).is_ok()
+}
+
+/// What a job is confined to. The network of all of them is made with the first.
+fn sandbox(
+    network: &mut Option<Rc<Network>>,
+    strict: bool,
+    rules: Option<OwnedFd>,
+) -> Result<Option<Sandbox>, (Stage, i32)> {
+    if !strict {
+        return Ok(None);
+    }
+    let told = |(stage, error): (Stage, Errno)| (stage, error.raw_os_error());
+    let rules = rules.ok_or((Stage::Landlock, nix::libc::EBADF))?;
+    let network = match network {
+        Some(network) => Rc::clone(network),
+        None => {
+            let made = Network::new().map_err(|error| told((Stage::Namespace, error)))?;
+            Rc::clone(network.insert(Rc::new(made)))
+        }
+    };
+    Sandbox::new(network, rules).map(Some).map_err(told)
 }
 
 /// Whether these are variables by which a process is told of its connection, and no others.
@@ -130,19 +156,18 @@ impl Keeper<'_> {
         let Some(orders) = &self.orders else {
             return false;
         };
-        let length = match packet::receive(orders.as_fd(), &mut self.packet) {
+        let (length, rules) = match packet::receive(orders.as_fd(), &mut self.packet) {
             Err(Errno::AGAIN | Errno::INTR) => return true,
             Ok((0, _)) | Err(_) => return false,
-            Ok((length, _)) => length,
+            Ok((length, descriptors)) => (length, descriptors.into_iter().next()),
         };
         let order = postcard::take_from_bytes(&self.packet[..length]);
         let verdict: Verdict = match order {
-            Ok((Order::Register { job }, recipe)) => match postcard::from_bytes(recipe) {
-                Ok((program, setup)) => {
-                    let recipe = Rc::new(Job::new(program, setup));
-                    self.registered.insert(job, recipe);
-                    Ok(())
-                }
+            Ok((Order::Register { job, strict }, recipe)) => match postcard::from_bytes(recipe) {
+                Ok((program, setup)) => sandbox(&mut self.network, strict, rules).map(|sandbox| {
+                    let recipe = Job::new(program, setup, sandbox);
+                    self.registered.insert(job, Rc::new(recipe));
+                }),
                 Err(_) => Err(NO_JOB),
             },
             Err(_) => Err(NO_JOB),

@@ -16,8 +16,8 @@ pub(super) use crate::packet::DESCRIPTORS;
 /// From the host while it registers its jobs, one a packet on a socket of their own; each is answered by a [`Verdict`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// A job, whose program and setup follow.
-    Register { job: u64 },
+    /// A job, whose program and setup follow. A strict one comes with a Landlock ruleset.
+    Register { job: u64, strict: bool },
 }
 
 /// Whether an order was carried out.
@@ -115,6 +115,14 @@ pub enum Stage {
     Chdir,
     /// The supplementary groups.
     Groups,
+    /// The private network of a strict job.
+    Namespace,
+    /// Its rights.
+    Capabilities,
+    /// What it may touch.
+    Landlock,
+    /// The system calls it may make.
+    Seccomp,
     /// The group.
     Setgid,
     /// The user.
@@ -129,7 +137,7 @@ pub enum Stage {
 
 impl Stage {
     /// By their numbers.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Job,
         Self::Clone,
         Self::Session,
@@ -138,6 +146,10 @@ impl Stage {
         Self::Chroot,
         Self::Chdir,
         Self::Groups,
+        Self::Namespace,
+        Self::Capabilities,
+        Self::Landlock,
+        Self::Seccomp,
         Self::Setgid,
         Self::Setuid,
         Self::Descriptors,
@@ -157,6 +169,10 @@ impl fmt::Display for Stage {
             Self::Chroot => "chroot",
             Self::Chdir => "chdir",
             Self::Groups => "setgroups",
+            Self::Namespace => "namespace",
+            Self::Capabilities => "capset",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
             Self::Setgid => "setgid",
             Self::Setuid => "setuid",
             Self::Descriptors => "descriptors",

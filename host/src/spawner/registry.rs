@@ -2,11 +2,12 @@
 //! of their own. Whoever takes over a host that has closed it can start those jobs and no other program.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use serde::Serialize;
 
 use super::handle::SpawnError;
 use super::message::{MAX_PACKET, Order, Verdict};
@@ -34,12 +35,24 @@ impl Registry {
         self.socket().take();
     }
 
-    /// Registers a job, and waits until that is done.
-    pub fn register(&self, job: u64, program: &Program, setup: &Setup) -> Result<(), SpawnError> {
-        self.order(&(Order::Register { job }, program, setup))
+    /// Registers a job, in a sandbox of these Landlock rules if there are any, and waits until that is done.
+    pub fn register(
+        &self,
+        job: u64,
+        program: &Program,
+        setup: &Setup,
+        rules: Option<BorrowedFd<'_>>,
+    ) -> Result<(), SpawnError> {
+        let strict = rules.is_some();
+        let order = (Order::Register { job, strict }, program, setup);
+        self.order(&order, rules.as_slice())
     }
 
-    fn order(&self, order: &impl serde::Serialize) -> Result<(), SpawnError> {
+    fn order(
+        &self,
+        order: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), SpawnError> {
         let order = postcard::to_allocvec(order)
             .map_err(|error| SpawnError::Send(std::io::Error::other(error)))?;
         if order.len() > MAX_PACKET {
@@ -53,10 +66,8 @@ impl Registry {
             error => SpawnError::Send(error.into()),
         };
         let parts = [IoSlice::new(&order)];
-        when(socket, PollFlags::OUT, || {
-            packet::send(socket.as_fd(), &parts, &[])
-        })
-        .map_err(failed)?;
+        let send = || packet::send(socket.as_fd(), &parts, descriptors);
+        when(socket, PollFlags::OUT, send).map_err(failed)?;
         let mut answer = [0; 32];
         let receive = || packet::receive(socket.as_fd(), &mut answer);
         let (length, _) = when(socket, PollFlags::IN, receive).map_err(failed)?;

@@ -82,6 +82,11 @@ fn check_program(root: &Path, path: &Path) -> Result<(), LoadError> {
 }
 
 fn stat(root: &Path, path: &Path) -> io::Result<Stat> {
+    open(root, path).map(|(_, stat)| stat)
+}
+
+/// What lies at a path in the job's root, to be pointed at and not to be read.
+pub(super) fn open(root: &Path, path: &Path) -> io::Result<(OwnedFd, Stat)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let folder = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
     let file: OwnedFd =
@@ -92,14 +97,15 @@ fn stat(root: &Path, path: &Path) -> io::Result<Stat> {
             }
             opened => opened?,
         };
-    Ok(rustix::fs::fstat(file)?)
+    let stat = rustix::fs::fstat(&file)?;
+    Ok((file, stat))
 }
 
 fn in_host(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-fn wrong(what: &'static str, root: &Path, path: &Path, why: &str) -> LoadError {
+pub(super) fn wrong(what: &'static str, root: &Path, path: &Path, why: &str) -> LoadError {
     LoadError::Path {
         what,
         path: in_host(root, path).display().to_string(),

@@ -5,11 +5,12 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::sys::resource::getrlimit;
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgrouplist};
 
 use super::{LoadError, program};
 use crate::identity::{LookupError, group, user};
-use crate::plan::NativeJob;
+use crate::plan::{NativeJob, ResourceLimit};
 use crate::spawner::{Limit, Setup};
 
 /// The setup of a job's processes.
@@ -78,7 +79,21 @@ fn shown(id: Option<impl ToString>) -> String {
 }
 
 fn limits(job: &NativeJob) -> Result<Vec<Limit>, LoadError> {
-    let each = job.limit.iter().map(|limit| {
+    let own = job.sandbox.limits().filter(|own| {
+        // What the file says of a resource goes before.
+        job.limit.iter().all(|given| given.resource != own.resource)
+    });
+    // Only root could raise what the host itself was given.
+    let own = own.map(|own| {
+        let most = getrlimit(own.resource).map_or(u64::MAX, |(_, hard)| hard);
+        let capped = own.hard.map(|hard| hard.min(most));
+        ResourceLimit {
+            soft: capped,
+            hard: capped,
+            ..own
+        }
+    });
+    let each = job.limit.iter().copied().chain(own).map(|limit| {
         Limit::new(limit.resource, limit.soft, limit.hard)
             .ok_or_else(|| LoadError::Limit(format!("{:?}", limit.resource)))
     });
