@@ -86,6 +86,7 @@ const COMMANDS: &[(&str, How)] = &[
         How::Activate("web.sock"),
     ),
     ("portcullis check demo.toml", How::Run),
+    ("portcullis check --security confined.toml", How::Run),
     ("portcullis compile echo.toml", How::Run),
     ("portcullis reload echo.toml", How::Run),
     (
@@ -246,6 +247,7 @@ fn every_manual_is_read_and_every_command_of_the_list_is_in_one() {
         "docs/native-spawn.md",
         "docs/performance.md",
         "CHANGELOG.md",
+        "SECURITY.md",
     ];
     let mut commands = BTreeSet::new();
     for manual in manuals() {

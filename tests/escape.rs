@@ -5,7 +5,7 @@ mod support;
 
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -218,4 +218,284 @@ fn a_strict_job_that_accepts_for_itself_serves_its_clients() {
         .filter(|(_, line)| line == "denied")
         .count();
     assert_eq!(denied, 2);
+}
+
+/// A folder `data` with links that lead out of it, beside a file `outside`.
+fn data_with_links() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir_all(data.join("folder")).unwrap();
+    std::fs::create_dir_all(data.join("race/at")).unwrap();
+    std::fs::write(dir.path().join("outside"), "secret").unwrap();
+    std::fs::write(data.join("race/at/outside"), "inside").unwrap();
+    let outside = dir.path().join("outside");
+    for (link, to) in [
+        ("absolute", outside.as_path()),
+        ("up", Path::new("../outside")),
+        ("proc", Path::new("/proc")),
+        ("race/link", Path::new("../..")),
+    ] {
+        std::os::unix::fs::symlink(to, data.join(link)).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn no_path_and_no_link_leads_a_guest_out_of_its_directory() {
+    for guest in ["{guest:escape}", "{guest:escape.component}"] {
+        let host = Host::start_in(
+            data_with_links(),
+            &format!(
+                r#"
+                [trigger.escape]
+                listen = "127.0.0.1:0"
+                wasm = "{guest}"
+                [trigger.escape.dirs]
+                "/data" = {{ path = "data", access = "rw" }}
+                "#
+            ),
+            |command| {
+                command.env("PORTCULLIS_SECRET", "hidden");
+            },
+        );
+        let report = String::from_utf8(host.ask("escape", b"")).unwrap();
+        let (attempts, own) = report.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(attempts.lines().count(), 10 * 3 + 5 * 3 + 8, "{report}");
+        for line in attempts.lines() {
+            assert!(line.contains(": denied: "), "{guest}: {line}");
+        }
+        // It can use what it was given all the same.
+        assert_eq!(own, "own: true");
+        let mut left: Vec<_> = std::fs::read_dir(host.dir.path()).unwrap().collect();
+        left.retain(|entry| {
+            entry
+                .as_ref()
+                .is_ok_and(|it| !it.file_type().unwrap().is_socket())
+        });
+        assert_eq!(
+            left.len(),
+            3,
+            "the folder, the file and the trigger file: {left:?}"
+        );
+        assert_eq!(
+            std::fs::read(host.dir.path().join("outside")).unwrap(),
+            b"secret"
+        );
+    }
+}
+
+#[test]
+fn a_link_that_is_put_in_the_place_of_a_folder_again_and_again_leads_nobody_out() {
+    for guest in ["{guest:escape}", "{guest:escape.component}"] {
+        let trigger = |name: &str| {
+            format!(
+                r#"
+                [trigger.{name}]
+                listen = "127.0.0.1:0"
+                wasm = "{guest}"
+                args = ["{name}"]
+                [trigger.{name}.dirs]
+                "/data" = {{ path = "data", access = "rw" }}
+                "#
+            )
+        };
+        let triggers = trigger("flip") + &trigger("race");
+        let host = Host::start_in(data_with_links(), &triggers, |_| {});
+        let mut flips = host.connect("flip");
+        let read = String::from_utf8(host.ask("race", b"")).unwrap();
+        assert!(
+            ["{}\n", "{\"inside\"}\n"].contains(&&*read),
+            "{guest}: {read}"
+        );
+        assert_eq!(flips.rest(), b"flipped\n");
+    }
+}
+
+#[test]
+fn a_guest_is_never_given_the_processes_of_the_system() {
+    for path in ["/proc", "/proc/self", "/"] {
+        let said = support::command(
+            "check",
+            &format!(
+                r#"
+                [trigger.proc]
+                listen = "127.0.0.1:0"
+                wasm = "{{guest:escape}}"
+                [trigger.proc.dirs]
+                "/data" = "{path}"
+                "#
+            ),
+            tempfile::tempdir().unwrap().path(),
+        );
+        assert_eq!(said.code, Some(100), "{}", said.stderr);
+        assert!(said.stderr.contains("/proc"), "{}", said.stderr);
+    }
+}
+
+/// A line of what the system tells of a process, or of one of its threads.
+fn status(pid: i32, thread: &str, key: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.unwrap().trim_start_matches(':').trim().to_owned()
+}
+
+fn threads(pid: i32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let names = threads.map(|thread| thread.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+/// The process that starts a host's native jobs.
+fn spawner(host: i32) -> i32 {
+    let children = std::fs::read_to_string(format!("/proc/{host}/task/{host}/children")).unwrap();
+    children.trim().parse().unwrap()
+}
+
+#[test]
+fn every_thread_of_a_host_is_confined_and_its_jobs_are_not() {
+    let host = Host::start(
+        r#"
+        [trigger.echo]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:echo}"
+        [trigger.job]
+        listen = "127.0.0.1:0"
+        exec = ["/bin/sh", "-c", "grep -E 'NoNewPrivs|^Seccomp:' /proc/self/status; cat /etc/hostname"]
+        accept = true
+        "#,
+    );
+    assert_eq!(host.ask("echo", b"hi"), b"hi");
+    let pid = host.pid().as_raw();
+    let all = threads(pid);
+    assert!(all.len() > 2, "{all:?}");
+    for thread in all {
+        assert_eq!(status(pid, &thread, "NoNewPrivs"), "1", "thread {thread}");
+        assert_eq!(status(pid, &thread, "Seccomp"), "2", "thread {thread}");
+        assert_eq!(
+            status(pid, &thread, "CapBnd"),
+            "0000000000000000",
+            "thread {thread}"
+        );
+    }
+    let said = String::from_utf8(host.ask("job", b"")).unwrap();
+    assert!(said.starts_with("NoNewPrivs:\t0\nSeccomp:\t0\n"), "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
+}
+
+#[test]
+fn a_host_with_its_sandbox_off_is_not_confined() {
+    let host = Host::start(
+        r#"
+        [host]
+        sandbox = "off"
+        [trigger.echo]
+        listen = "127.0.0.1:0"
+        wasm = "{guest:echo}"
+        "#,
+    );
+    let pid = host.pid().as_raw();
+    assert_eq!(status(pid, &pid.to_string(), "NoNewPrivs"), "0");
+    assert_eq!(status(pid, &pid.to_string(), "Seccomp"), "0");
+}
+
+#[test]
+fn a_host_that_root_starts_is_the_user_of_its_plan_for_good() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not tried: only root can become another user");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("cache")).unwrap();
+    open_to_all(dir.path(), "");
+    open_to_all(dir.path(), "cache");
+    std::os::unix::fs::chown(dir.path().join("cache"), Some(65534), None).unwrap();
+    std::fs::create_dir(dir.path().join("sockets")).unwrap();
+    let ids = "/bin/grep -E '^(Uid|Gid|Groups)' /proc/self/status";
+    let mut host = Host::start_in(
+        dir,
+        &format!(
+            r#"
+        [host]
+        user = 65534
+        group = 65534
+        [trigger.echo]
+        listen = ["127.0.0.1:917", "unix:{{dir}}/sockets/echo"]
+        wasm = "{{guest:echo}}"
+        socket = {{ mode = "0666", owner = 1 }}
+        [trigger.own]
+        listen = "127.0.0.1:0"
+        exec = "{ids}"
+        accept = true
+        [trigger.other]
+        listen = "127.0.0.1:0"
+        exec = "{ids}"
+        accept = true
+        setuid = 1
+        setgid = 1
+        groups = [2]
+        "#
+        ),
+        |command| {
+            let mut told = command.get_envs();
+            let (_, notify) = told.find(|(name, _)| *name == "NOTIFY_SOCKET").unwrap();
+            open_to_all(Path::new("/"), notify.unwrap().to_str().unwrap());
+            command.env(
+                "CACHE_DIRECTORY",
+                Path::new(notify.unwrap()).with_file_name("cache"),
+            );
+        },
+    );
+    for address in host.addresses("echo") {
+        assert_eq!(support::Client::to(address).ask(b"hi"), b"hi");
+    }
+    let pid = host.pid().as_raw();
+    for thread in threads(pid) {
+        let none = "0000000000000000";
+        for (key, wanted) in [
+            ("Uid", "65534\t65534\t65534\t65534"),
+            ("Gid", "65534\t65534\t65534\t65534"),
+            ("Groups", "65534"),
+            ("CapPrm", none),
+            ("CapEff", none),
+            ("CapInh", none),
+            ("CapBnd", none),
+            ("CapAmb", none),
+            ("NoNewPrivs", "1"),
+        ] {
+            assert_eq!(
+                status(pid, &thread, key),
+                wanted,
+                "{key} of thread {thread}"
+            );
+        }
+    }
+    let of = |id: &str, groups: &str| {
+        format!("Uid:\t{id}\t{id}\t{id}\t{id}\nGid:\t{id}\t{id}\t{id}\t{id}\nGroups:\t{groups} \n")
+    };
+    assert_eq!(
+        String::from_utf8(host.ask("own", b"")).unwrap(),
+        of("65534", "65534")
+    );
+    assert_eq!(
+        String::from_utf8(host.ask("other", b"")).unwrap(),
+        of("1", "2")
+    );
+    // One job is somebody else, so root is still needed there.
+    let spawner = spawner(pid);
+    assert_eq!(status(spawner, &spawner.to_string(), "Uid"), "0\t0\t0\t0");
+    let path = host.dir.path().join("sockets/echo");
+    assert!(path.exists());
+    let process = rustix::process::pidfd_open(
+        rustix::process::Pid::from_raw(spawner).unwrap(),
+        rustix::process::PidfdFlags::empty(),
+    );
+    host.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(host.wait().success());
+    let process = process.unwrap();
+    let mut watched = [rustix::event::PollFd::new(
+        &process,
+        rustix::event::PollFlags::IN,
+    )];
+    rustix::event::poll(&mut watched, None).unwrap();
+    assert!(!path.exists(), "the path is left behind");
 }

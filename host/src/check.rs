@@ -1,5 +1,7 @@
 //! `portcullis check`: loads what would serve each trigger, binds nothing, and says what it found.
 
+pub mod security;
+
 use anyhow::ensure;
 use tokio::runtime::Handle;
 

@@ -33,7 +33,7 @@ pub enum Command {
     /// Have the host that runs a trigger file read it again, and say what came of it
     Reload(TriggerFile),
     /// Say what a trigger file means, what would serve and what it may touch, and stop there
-    Check(TriggerFile),
+    Check(Check),
     /// Run a guest once, with this terminal as its connection
     Try(Try),
     /// Say what a guest is and what it wants, with a trigger to begin with
@@ -52,6 +52,17 @@ pub struct Run {
     /// Take the place of the host that runs it now, if one does, without refusing a connection
     #[arg(long)]
     pub upgrade: bool,
+}
+
+/// What is to be told of which triggers.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Say what each handler could still reach if somebody took it over, and how bad that is; load nothing
+    #[arg(long)]
+    pub security: bool,
+    /// Where the triggers are
+    #[command(flatten)]
+    pub file: TriggerFile,
 }
 
 /// Where the triggers are.

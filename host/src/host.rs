@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
+use crate::confine::Confinement;
 use crate::control::{Answer, Request};
 use crate::engine::Progress;
 use crate::failure::Failure;
@@ -45,6 +46,7 @@ pub struct Host {
     inherited: Inherited,
     shutdown: Shutdown,
     spawner: spawner::Handle,
+    confinement: Arc<Confinement>,
     workers: Workers,
     store: Store,
 }
@@ -74,6 +76,7 @@ impl Host {
         inherited: Inherited,
         spawner: spawner::Handle,
         workers: Workers,
+        confinement: Confinement,
     ) -> Self {
         let mut host = Self {
             path: path.to_owned(),
@@ -83,6 +86,7 @@ impl Host {
             inherited,
             shutdown: Shutdown::new(),
             spawner,
+            confinement: Arc::new(confinement),
             workers,
             store: Store::find(),
         };
@@ -162,8 +166,11 @@ impl Host {
         manager::reloading();
         let (path, standing) = (self.path.clone(), self.standing.clone());
         let spawner = self.spawner.clone();
+        let confinement = self.confinement.clone();
         let load = move || {
             let plan = Plan::load(&path).map_err(|error| Failure::Asked(error.into()))?;
+            let covered = confinement.covers(&plan, &path);
+            covered.map_err(|beyond| Failure::Refused(anyhow!("cannot {beyond}")))?;
             LoadedPlan::of(&plan, Some(&standing), Progress::Log, &spawner)
         };
         Reload {
@@ -353,6 +360,7 @@ impl Host {
 
     /// Accepts nothing more, and leaves the unix paths to whoever has the listeners now.
     async fn leave(&mut self) {
+        self.spawner.leave_paths();
         for site in std::mem::take(&mut self.sites) {
             for served in site.served.into_iter().flatten() {
                 if let Some(bound) = served.withdraw().await.and_then(Post::into_bound) {

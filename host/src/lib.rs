@@ -17,6 +17,7 @@ pub mod serve;
 pub mod reload;
 pub mod log;
 pub mod capacity;
+pub mod confine;
 pub mod handler;
 pub mod control;
 pub mod signals;

@@ -76,6 +76,9 @@ impl Bound {
             let adopted = adopted.collect::<anyhow::Result<_>>();
             return adopted.with_context(|| format!("cannot go on listening on {address}"));
         }
+        if let Some(bound) = inherited.bound_ahead(address) {
+            return Ok(vec![bound]);
+        }
         match address {
             Address::Inet(address) => inet((*address).into(), options).map(|bound| vec![bound]),
             Address::Inet6(address) => inet((*address).into(), options).map(|bound| vec![bound]),

@@ -25,7 +25,7 @@ use portcullis::signals::Signals;
 use portcullis::spawner::{self, Spawner};
 use portcullis::wasm::{Guests, Wasm};
 use portcullis::workers::Workers;
-use portcullis::{cli, control, log};
+use portcullis::{check as checks, cli, confine, control, log};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(asked) => run(&cli, asked),
         Command::Reload(file) => reload(&file.path),
-        Command::Check(file) => check(&cli, &file.path),
+        Command::Check(asked) if asked.security => security(&asked.file.path),
+        Command::Check(asked) => check(&cli, &asked.file.path),
         Command::Try(guest) => attempt(&cli, guest),
         Command::Inspect(guest) => inspect(&guest.guest),
         Command::Compile(guests) => compile(&cli, &guests.paths),
@@ -78,7 +79,10 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
         .map_err(Failure::Refused)?;
     // Forked while this process is small and has one thread.
     let spawner = spawner()?;
+    let confinement =
+        confine::enter(&plan, &asked.path, &mut inherited).map_err(Failure::Refused)?;
     let _log = log(cli)?;
+    confinement.tell();
     let runtime = runtime(Builder::new_current_thread())?;
     let inside = runtime.enter();
     let spawner = connect(spawner)?;
@@ -93,11 +97,12 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
     relieve(predecessor);
     bound.own();
     let (control, requests) = listen(control.as_deref());
+    confinement.close(&spawner).map_err(Failure::Refused)?;
     let (workers, threads) = Workers::start()
         .context("cannot start the threads that serve")
         .map_err(Failure::Refused)?;
     let served = runtime.block_on(async {
-        let host = Host::start(&asked.path, bound, inherited, spawner, workers).await;
+        let host = Host::start(&asked.path, bound, inherited, spawner, workers, confinement).await;
         host.serve(signals, control, requests).await
     });
     // A file system that does not answer may hold a thread for ever; the host ends all the same.
@@ -201,6 +206,10 @@ fn check(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let check = Check::of(&plan, &guests, &compiler, &spawner);
     print(&check.report)?;
     check.verdict().map_err(Failure::Asked)
+}
+
+fn security(path: &Path) -> Result<(), Failure> {
+    print(&checks::security::report(&plan(path)?).to_string())
 }
 
 fn attempt(cli: &Cli, guest: &cli::Try) -> Result<(), Failure> {

@@ -19,7 +19,7 @@ mod rules;
 mod scope;
 mod socket;
 mod text;
-mod words;
+pub mod words;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -50,6 +50,12 @@ pub struct Plan {
     pub control: Location,
     /// Where core dumps of guests are kept, if they are.
     pub coredumps: Option<Coredumps>,
+    /// Who the host is when it has bound; `None`: who started it.
+    pub user: Option<Identity<Uid>>,
+    /// `None`: the group of that user. Never without one.
+    pub group: Option<Identity<Gid>>,
+    /// How the host confines itself.
+    pub confine: Confine,
     /// In the order of the trigger file.
     pub triggers: Vec<Trigger>,
 }
@@ -61,6 +67,17 @@ pub struct Coredumps {
     pub path: PathBuf,
     /// Bytes of all of them together; the oldest are removed for the newest.
     pub total: u64,
+}
+
+/// Whether the host can touch what its plan names and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confine {
+    /// As far as the kernel does it.
+    Auto,
+    /// Not at all.
+    Off,
+    /// Wholly, or it does not start.
+    Required,
 }
 
 /// Where the host keeps something of its own.

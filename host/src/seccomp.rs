@@ -95,6 +95,16 @@ pub fn strict() -> Result<Filters, seccompiler::Error> {
     ])
 }
 
+/// Puts it on this thread, and all that it starts: the host executes nothing, beside what no process of its kind does.
+///
+/// # Errors
+/// When the kernel has no filters, or this processor none of ours.
+pub fn confine_host() -> Result<(), seccompiler::Error> {
+    let mut refused = plain(NEVER);
+    refused.extend(plain(&[libc::SYS_execve, libc::SYS_execveat]));
+    seccompiler::apply_filter(&filter(refused, libc::EPERM)?)
+}
+
 type Rules = Vec<(libc::c_long, Vec<SeccompRule>)>;
 
 /// Refused with whatever arguments.

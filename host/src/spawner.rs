@@ -17,6 +17,7 @@ mod network;
 mod process;
 mod registry;
 mod sandbox;
+mod seal;
 mod settle;
 
 use std::ffi::CString;
@@ -24,7 +25,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use nix::sys::resource::Resource;
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, geteuid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use rustix::process::Resource as Kernels;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,17 @@ impl Default for Setup {
     }
 }
 
+/// Who a process is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// Real, effective and saved.
+    pub uid: u32,
+    /// Likewise.
+    pub gid: u32,
+    /// Supplementary.
+    pub groups: Vec<u32>,
+}
+
 /// One resource limit, in the units of setrlimit(2); `u64::MAX` is unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
@@ -133,6 +145,7 @@ impl Limit {
 pub struct Spawner {
     socket: OwnedFd,
     registry: OwnedFd,
+    root: bool,
     pid: Pid,
 }
 
@@ -161,6 +174,7 @@ impl Spawner {
             ForkResult::Parent { child } => Ok(Self {
                 socket: ours,
                 registry,
+                root: geteuid().is_root(),
                 pid: child,
             }),
         }
@@ -177,7 +191,11 @@ impl Spawner {
     /// # Errors
     /// When the runtime cannot watch the socket.
     pub fn connect(self) -> io::Result<Handle> {
-        Handle::new(self.socket, Registry::new(self.registry), self.pid)
+        Handle::new(
+            self.socket,
+            Registry::new(self.registry, self.root),
+            self.pid,
+        )
     }
 }
 

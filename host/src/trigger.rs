@@ -43,6 +43,12 @@ pub struct Host {
     pub control: Field<BooleanOrText>,
     /// The path of a folder, or more of it.
     pub coredumps: Field<TextOr<Coredumps>>,
+    /// A user by name or number.
+    pub user: Field<NumberOrText>,
+    /// A group by name or number.
+    pub group: Field<NumberOrText>,
+    /// `auto`, `off` or `required`.
+    pub sandbox: Field<String>,
 }
 
 /// `coredumps`, written in full.
@@ -255,6 +261,9 @@ impl Keys for Host {
                 "coredumps",
                 r#"a path or a table such as { path = "/var/lib/portcullis", total = "256MiB" }"#,
             ),
+            user: table.take("user", "the name or number of a user"),
+            group: table.take("group", "the name or number of a group"),
+            sandbox: table.take("sandbox", r#""auto", "off" or "required""#),
         }
     }
 }

@@ -63,17 +63,21 @@ impl Cache {
         }
     }
 
+    /// Where it would be.
+    pub fn place(folder: &Location) -> Option<PathBuf> {
+        match folder {
+            Location::None => None,
+            Location::At(path) => Some(path.clone()),
+            Location::Usual => folder::usual(),
+        }
+    }
+
     /// Opens the folder. There may be none.
     ///
     /// # Errors
     /// When it cannot be opened or made, or somebody else could put something there.
     pub fn open(folder: &Location) -> anyhow::Result<Option<Self>> {
-        let path = match folder {
-            Location::None => None,
-            Location::At(path) => Some(path.clone()),
-            Location::Usual => folder::usual(),
-        };
-        let Some(path) = path else {
+        let Some(path) = Self::place(folder) else {
             return Ok(None);
         };
         let dir = folder::open(&path)

@@ -128,7 +128,7 @@ impl Exec {
             .filter_map(|key| Some((key.to_owned(), std::env::var(key).ok()?)))
             .collect();
         env.extend(job.env.iter().cloned());
-        let setup = setup::setup(job)?;
+        let setup = setup::setup(job, spawner.is_root())?;
         let path = program::find(job, &env)?;
         if let NativeStyle::Listener { .. } = job.style {
             env.push(("UPSTART_FDS".to_owned(), "3".to_owned()));

@@ -7,6 +7,9 @@ use std::os::fd::OwnedFd;
 
 use anyhow::bail;
 
+use super::Bound;
+use crate::plan::{Address, SocketOptions};
+
 /// What the names of sockets begin with that a host leaves to the next.
 pub(super) const MARK: &str = "portcullis-";
 
@@ -17,6 +20,8 @@ pub struct Inherited {
     given: HashMap<String, Vec<OwnedFd>>,
     /// By a host before this one, under their marks.
     left: HashMap<String, Vec<OwnedFd>>,
+    /// What this host has bound itself while it had the right to.
+    ahead: Vec<(Address, Bound)>,
 }
 
 impl Inherited {
@@ -51,14 +56,33 @@ impl Inherited {
         sockets.entry(name).or_default().push(socket);
     }
 
-    /// Closes what a host before this one has left and nobody has taken.
+    /// Closes what a host before this one has left, or was bound ahead, and nobody has taken.
     pub fn forget_left(&mut self) {
+        self.ahead.clear();
         self.left.clear();
     }
 
     /// What a host before this one has left under this mark.
     pub(super) fn left(&mut self, mark: &str) -> Vec<OwnedFd> {
         self.left.remove(mark).unwrap_or_default()
+    }
+
+    /// Binds an address of `trigger` now, for a host that could not do it later. Why it cannot be bound is told then: it
+    /// may be a host before this one that has it, and hands it over.
+    pub fn bind_ahead(&mut self, trigger: &str, address: &Address, options: &SocketOptions) {
+        if let Address::Inherited(_) = address {
+            return;
+        }
+        let bound = Bound::bind(trigger, address, options, self);
+        let bound = bound.unwrap_or_default().into_iter();
+        self.ahead
+            .extend(bound.map(|bound| (address.clone(), bound)));
+    }
+
+    /// What was bound there ahead, in the order in which it was.
+    pub(super) fn bound_ahead(&mut self, address: &Address) -> Option<Bound> {
+        let at = self.ahead.iter().position(|(known, _)| known == address)?;
+        Some(self.ahead.remove(at).1)
     }
 
     /// The names of those that no trigger has taken.

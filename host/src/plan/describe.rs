@@ -9,8 +9,8 @@ use super::words::{
     variables, visible,
 };
 use super::{
-    Admission, Coredumps, Given, GuestJob, Job, Location, NativeJob, NativeStyle, Plan, Sandbox,
-    SocketOptions, Trigger,
+    Admission, Confine, Coredumps, Given, GuestJob, Job, Location, NativeJob, NativeStyle, Plan,
+    Sandbox, SocketOptions, Trigger,
 };
 
 /// The host's own part of a plan, as a block of lines.
@@ -33,6 +33,27 @@ pub fn host(plan: &Plan) -> impl Display {
                 "limits",
                 "as many connections over all triggers as this machine carries",
             ),
+        }?;
+        let user = plan
+            .user
+            .as_ref()
+            .map(|user| format!("user {}", Name(user)));
+        let group = plan
+            .group
+            .as_ref()
+            .map(|group| format!("group {}", Name(group)));
+        let runs: Vec<String> = user.into_iter().chain(group).collect();
+        if !runs.is_empty() {
+            line(
+                f,
+                "runs",
+                format_args!("as {}, once it has bound", runs.join("; ")),
+            )?;
+        }
+        match plan.confine {
+            Confine::Auto => Ok(()),
+            Confine::Off => line(f, "sandbox", "off"),
+            Confine::Required => line(f, "sandbox", "required"),
         }?;
         match &plan.cache {
             Location::Usual => Ok(()),

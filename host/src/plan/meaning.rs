@@ -14,12 +14,12 @@ use super::native::Bounds;
 use super::quantity::{duration, limit, memory, stack, time_limit, volume};
 use super::scope::{Scope, Wrong};
 use super::{
-    Coredumps, Given, GuestLimits, Job, Location, Plan, Trigger, admission, guest, native, rules,
-    socket, text,
+    Confine, Coredumps, Given, GuestLimits, Job, Location, Plan, Trigger, admission, guest,
+    identity, native, rules, socket, text,
 };
 use crate::trigger::{
     self, BooleanOrText, Field, Host, HostLimits, Limits, Problems, Source, Span, TextOr,
-    TriggerFile, quoted,
+    TriggerFile, did_you_mean, quoted,
 };
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -82,6 +82,9 @@ fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
         cache: Location::Usual,
         control: Location::Usual,
         coredumps: None,
+        user: None,
+        group: None,
+        confine: Confine::Auto,
         triggers: Vec::new(),
     };
     let mut hosts: Option<(Arc<Source>, Span)> = None;
@@ -138,7 +141,17 @@ fn read_host(scope: &mut Scope<'_>, host: Host, plan: &mut Plan) {
         cache,
         control,
         coredumps,
+        user,
+        group,
+        sandbox,
     } = host;
+    if let (Some(key), None) = (group.key(), user.key()) {
+        let help = "the host becomes another user, and this is that one's group: give `user`, too";
+        scope.refuse(key, "stands without `user`", help);
+    }
+    plan.user = scope.value(user, identity::uid);
+    plan.group = scope.value(group, identity::gid);
+    plan.confine = scope.text(sandbox, confine).unwrap_or(Confine::Auto);
     let HostLimits { connections } = limits.given().unwrap_or_default();
     plan.grace = scope.text(grace, duration).unwrap_or(GRACE);
     plan.connections = scope.value(connections, limit);
@@ -188,6 +201,19 @@ fn read_coredumps(
     };
     let total = total.unwrap_or(COREDUMPS);
     path.map(|path| Coredumps { path, total })
+}
+
+fn confine(how: &str) -> Result<Confine, Wrong> {
+    match how {
+        "auto" => Ok(Confine::Auto),
+        "off" => Ok(Confine::Off),
+        "required" => Ok(Confine::Required),
+        _ => Err(Wrong::new(
+            format!("{} is not a way to confine the host", quoted(how)),
+            did_you_mean(how, ["auto", "off", "required"])
+                .unwrap_or_else(|| r#"allowed: "auto", "off", "required""#.to_owned()),
+        )),
+    }
 }
 
 fn read_trigger(

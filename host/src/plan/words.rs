@@ -41,7 +41,7 @@ pub(super) fn variables(what: &str, values: &[(String, String)]) -> Option<Strin
 }
 
 /// What of the network may be reached.
-pub(super) fn reaches(network: &Network) -> Option<String> {
+pub fn reaches(network: &Network) -> Option<String> {
     let Network { allow, deny } = network;
     let allow: Vec<String> = allow.iter().map(Allowed::to_string).collect();
     let deny: Vec<String> = deny.iter().map(Denied::to_string).collect();
@@ -50,7 +50,7 @@ pub(super) fn reaches(network: &Network) -> Option<String> {
 }
 
 /// A text with nothing in it that is not visible.
-pub(super) fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     printable(text, usize::MAX)
 }
 
@@ -104,7 +104,7 @@ impl Display for Inside<'_> {
 }
 
 /// A user or group.
-pub(super) struct Name<'a, Id>(pub &'a Identity<Id>);
+pub struct Name<'a, Id>(pub &'a Identity<Id>);
 
 impl<Id: Display> Display for Name<'_, Id> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -128,7 +128,7 @@ impl Display for Word {
 }
 
 /// A duration as the file writes them.
-pub(super) struct Time(pub Duration);
+pub struct Time(pub Duration);
 
 impl Display for Time {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,9 @@ mod files;
 mod listing;
 mod open;
 
-use anyhow::{Context as _, bail};
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
@@ -43,6 +45,12 @@ impl Dirs {
         }
         let mut context = WasiCtxBuilder::new();
         for dir in dirs {
+            ensure!(
+                !holds_processes(&dir.host),
+                "{} holds /proc, in which a guest would find the variables and the memory of the host: name what \
+                 it needs",
+                dir.host.display()
+            );
             let perms = match dir.access {
                 Access::ReadOnly => FsPerms::ReadOnly,
                 Access::ReadWrite => FsPerms::ReadWrite,
@@ -77,6 +85,13 @@ impl Dirs {
     pub fn give(&self, context: &mut WasiCtx) {
         *context.filesystem() = self.opened.clone();
     }
+}
+
+/// Whether the files of processes are there, or below.
+fn holds_processes(path: &Path) -> bool {
+    let proc = Path::new("/proc");
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real.starts_with(proc) || proc.starts_with(&real)
 }
 
 impl std::fmt::Debug for Dirs {

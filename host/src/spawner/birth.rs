@@ -18,7 +18,7 @@ use super::child;
 use super::fate::{Fate, Turn};
 use super::message::{DESCRIPTORS, Stage};
 use super::sandbox::Sandbox;
-use super::{Program, Setup};
+use super::{Ids, Program, Setup};
 use crate::packet::Descriptors;
 
 /// The child's stack: it calls a few shallow functions, and takes no signal, all being blocked.
@@ -52,6 +52,19 @@ impl Job {
             sandbox,
             kept: kept.unwrap_or_default(),
         }
+    }
+}
+
+impl Job {
+    /// Whether its processes can be started by `ids` as well as by root.
+    pub fn is_within(&self, ids: &Ids) -> bool {
+        // Root made its network, and root alone can enter it.
+        self.sandbox.is_none() && self.setup.is_within(ids)
+    }
+
+    /// The same for a spawner that is who they are to be.
+    pub fn without_ids(&self) -> Self {
+        Self::new(self.program.clone(), self.setup.clone().without_ids(), None)
     }
 }
 

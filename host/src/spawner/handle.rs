@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::message::{DESCRIPTORS, MAX_PACKET, MAX_REPORTS, Report, Request, Stage};
 use super::process::{End, Process};
 use super::registry::Registry;
-use super::{MAX_ARGUMENTS, Program, Setup};
+use super::{Ids, MAX_ARGUMENTS, Program, Setup};
 use crate::packet;
 
 /// Why a process could not be started, or was lost.
@@ -147,9 +148,23 @@ impl Handle {
         self.0.shared.registry.is_open()
     }
 
-    /// Has the spawner take no job any more, whoever asks.
-    pub fn seal(&self) {
-        self.0.shared.registry.close();
+    /// Has the spawner take no job any more, whoever asks. If it is to become `ids`, as the host has, it does so unless a
+    /// job needs more rights, or one of these unix paths is to be removed at the end, which the host then cannot do.
+    ///
+    /// # Errors
+    /// When it cannot become them, or is gone.
+    pub fn seal(&self, ids: Option<&Ids>, paths: &[PathBuf]) -> Result<(), SpawnError> {
+        self.0.shared.registry.close(ids, paths)
+    }
+
+    /// Whether its processes may be anybody: it was started by root.
+    pub fn is_root(&self) -> bool {
+        self.0.shared.registry.root
+    }
+
+    /// Leaves the unix paths of [`Self::seal`] where they are: another host listens there.
+    pub fn leave_paths(&self) {
+        self.0.shared.tell(Request::LeavePaths);
     }
 
     /// Asks for a process that has `descriptors` as its 0, 1, 2 and 3 and no other, and `variables`, each

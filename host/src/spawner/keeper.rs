@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::sys::signalfd::SignalFd;
@@ -13,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use smallvec::{SmallVec, smallvec};
 
+use super::Ids;
 use super::birth::{Cradles, Job};
 use super::child;
 use super::children::end_all_children;
@@ -22,6 +24,7 @@ use super::message::{
 };
 use super::network::Network;
 use super::sandbox::Sandbox;
+use super::seal::{Socket, become_user};
 use super::settle::settle;
 use crate::packet::{self, Descriptors};
 
@@ -41,6 +44,8 @@ struct Keeper<'a> {
     children: SignalFd,
     cradles: &'a mut Cradles,
     registered: HashMap<u64, Rc<Job>>,
+    /// Removed at the end.
+    sockets: Vec<Socket>,
     /// That of all strict jobs.
     network: Option<Rc<Network>>,
     jobs: Jobs,
@@ -62,12 +67,13 @@ pub(super) fn main(socket: OwnedFd, orders: OwnedFd) -> ! {
             children,
             cradles: &mut cradles,
             registered: HashMap::new(),
+            sockets: Vec::new(),
             network: None,
             jobs: Jobs::default(),
             reports: VecDeque::new(),
             packet: vec![0; MAX_PACKET],
         }
-        .serve()
+        .live()
     }));
     end_all_children();
     std::process::exit(i32::from(!matches!(lived, Ok(Ok(())))))
@@ -109,7 +115,14 @@ fn are_facts(variables: &[u8]) -> bool {
 }
 
 impl Keeper<'_> {
-    fn serve(mut self) -> Result<(), Errno> {
+    /// Until the host is gone.
+    fn live(mut self) -> Result<(), Errno> {
+        let served = self.serve();
+        self.sockets.drain(..).for_each(Socket::remove);
+        served
+    }
+
+    fn serve(&mut self) -> Result<(), Errno> {
         loop {
             let [socket, children, orders] = self.wait()?;
             if !children.is_empty() {
@@ -119,8 +132,10 @@ impl Keeper<'_> {
                 self.jobs.reap(&mut |report| reports.push_back(report));
             }
             // Before the requests, which may be for what is registered here.
-            if !orders.is_empty() && !self.take_order() {
-                self.orders = None;
+            if !orders.is_empty()
+                && let Some(orders) = self.orders.take()
+            {
+                self.orders = self.take_order(&orders).then_some(orders);
             }
             if socket.contains(PollFlags::IN) {
                 if !self.receive()? {
@@ -152,10 +167,7 @@ impl Keeper<'_> {
     }
 
     /// Carries out what the registry says. `false`: nothing will be registered any more.
-    fn take_order(&mut self) -> bool {
-        let Some(orders) = &self.orders else {
-            return false;
-        };
+    fn take_order(&mut self, orders: &OwnedFd) -> bool {
         let (length, rules) = match packet::receive(orders.as_fd(), &mut self.packet) {
             Err(Errno::AGAIN | Errno::INTR) => return true,
             Ok((0, _)) | Err(_) => return false,
@@ -170,12 +182,32 @@ impl Keeper<'_> {
                 }),
                 Err(_) => Err(NO_JOB),
             },
+            Ok((Order::Seal, who)) => match postcard::from_bytes(who) {
+                Ok((ids, paths)) => self.seal(ids, paths),
+                Err(_) => Err(NO_JOB),
+            },
             Err(_) => Err(NO_JOB),
         };
         // The host waits for this, so there is room.
         let told = postcard::to_allocvec(&verdict).map_err(|_| Errno::INVAL);
         told.and_then(|told| packet::send(orders.as_fd(), &[IoSlice::new(&told)], &[]))
             .is_ok()
+    }
+
+    /// All is registered.
+    fn seal(&mut self, ids: Option<Ids>, paths: Vec<PathBuf>) -> Verdict {
+        self.sockets = paths.iter().filter_map(|path| Socket::at(path)).collect();
+        let Some(ids) = ids.filter(|_| self.sockets.is_empty()) else {
+            return Ok(());
+        };
+        if !self.registered.values().all(|job| job.is_within(&ids)) {
+            return Ok(());
+        }
+        become_user(&ids).map_err(|error| (Stage::Seal, error.raw_os_error()))?;
+        for job in self.registered.values_mut() {
+            *job = Rc::new(job.without_ids());
+        }
+        Ok(())
     }
 
     /// The requests that wait. `false`: the host is gone.
@@ -242,6 +274,7 @@ impl Keeper<'_> {
                 let report = &mut |report| reports.push_back(report);
                 self.jobs.spare(ticket, report);
             }
+            Ok((Request::LeavePaths, _)) => self.sockets.clear(),
             Ok((Request::Forget { job }, _)) => drop(self.registered.remove(&job)),
             // Both ends are one binary: what cannot be read is a request that nobody waits for.
             Err(_) => {}

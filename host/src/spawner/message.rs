@@ -18,6 +18,8 @@ pub(super) use crate::packet::DESCRIPTORS;
 pub(super) enum Order {
     /// A job, whose program and setup follow. A strict one comes with a Landlock ruleset.
     Register { job: u64, strict: bool },
+    /// Nothing more comes. Who to be (`Option<Ids>`), and paths to remove at the end, follow.
+    Seal,
 }
 
 /// Whether an order was carried out.
@@ -37,6 +39,8 @@ pub(super) enum Request {
         job: u64,
         after: Option<u64>,
     },
+    /// Somebody else listens at the paths that were to be removed.
+    LeavePaths,
     /// No process of this job is asked for any more.
     Forget { job: u64 },
     /// Ends one that is still to have its turn.
@@ -101,6 +105,8 @@ pub enum Ended {
 pub enum Stage {
     /// The job itself: it is not registered, or is told what it may not be told.
     Job,
+    /// The spawner itself: it cannot become who it is to be.
+    Seal,
     /// No process could be made.
     Clone,
     /// The new session.
@@ -137,8 +143,9 @@ pub enum Stage {
 
 impl Stage {
     /// By their numbers.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Job,
+        Self::Seal,
         Self::Clone,
         Self::Session,
         Self::Limit,
@@ -162,6 +169,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Job => "register",
+            Self::Seal => "drop privileges",
             Self::Clone => "clone",
             Self::Session => "setsid",
             Self::Limit => "setrlimit",

@@ -3,6 +3,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -11,28 +12,41 @@ use serde::Serialize;
 
 use super::handle::SpawnError;
 use super::message::{MAX_PACKET, Order, Verdict};
-use super::{Program, Setup};
+use super::{Ids, Program, Setup};
 use crate::packet;
 
 /// Where jobs are registered, until it is closed.
 #[derive(Debug)]
-pub(super) struct Registry(Mutex<Option<OwnedFd>>);
+pub(super) struct Registry {
+    socket: Mutex<Option<OwnedFd>>,
+    /// Whether the spawner was started by root.
+    pub root: bool,
+}
 
 impl Registry {
-    pub fn new(socket: OwnedFd) -> Self {
-        Self(Mutex::new(Some(socket)))
+    pub fn new(socket: OwnedFd, root: bool) -> Self {
+        let socket = Mutex::new(Some(socket));
+        Self { socket, root }
     }
 
     fn socket(&self) -> MutexGuard<'_, Option<OwnedFd>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn is_open(&self) -> bool {
         self.socket().is_some()
     }
 
-    pub fn close(&self) {
+    /// Has the spawner become `ids`, unless a job needs more rights or one of `paths` is there, which it removes at its
+    /// end; and take no job any more.
+    pub fn close(&self, ids: Option<&Ids>, paths: &[PathBuf]) -> Result<(), SpawnError> {
+        match self.order(&(Order::Seal, ids, paths), &[]) {
+            // It is closed already.
+            Ok(()) | Err(SpawnError::Sealed) => {}
+            Err(error) => return Err(error),
+        }
         self.socket().take();
+        Ok(())
     }
 
     /// Registers a job, in a sandbox of these Landlock rules if there are any, and waits until that is done.

@@ -6,18 +6,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::resource::getrlimit;
-use nix::unistd::{Gid, Uid, getegid, geteuid, getgrouplist};
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgrouplist, getgroups};
 
 use super::{LoadError, program};
 use crate::identity::{LookupError, group, user};
 use crate::plan::{NativeJob, ResourceLimit};
 use crate::spawner::{Limit, Setup};
 
-/// The setup of a job's processes.
-pub(super) fn setup(job: &NativeJob) -> Result<Setup, LoadError> {
-    if let Some(root) = &job.chroot {
-        program::check_folder(Path::new("/"), root, "chroot")?;
-        only_root(true, || format!("chroot {}", root.display()))?;
+/// The setup of a job's processes, which are started by `root` or by somebody who cannot be another user.
+pub(super) fn setup(job: &NativeJob, root: bool) -> Result<Setup, LoadError> {
+    if let Some(folder) = &job.chroot {
+        program::check_folder(Path::new("/"), folder, "chroot")?;
+        only_root(root, true, || format!("chroot {}", folder.display()))?;
     }
     program::check_folder(program::root(job), &job.chdir, "chdir")?;
     let user = job.setuid.as_ref().map(user).transpose()?;
@@ -40,15 +40,25 @@ pub(super) fn setup(job: &NativeJob) -> Result<Setup, LoadError> {
         }),
         (None, ..) => None,
     };
-    let root = geteuid().is_root();
     let uid = user.map(|user| user.uid);
-    only_root(uid.is_some_and(|uid| uid != geteuid()), || {
+    only_root(root, uid.is_some_and(|uid| uid != geteuid()), || {
         format!("setuid {}", shown(uid))
     })?;
-    only_root(gid.is_some_and(|gid| gid != getegid()), || {
+    only_root(root, gid.is_some_and(|gid| gid != getegid()), || {
         format!("setgid {}", shown(gid))
     })?;
-    only_root(job.groups.is_some(), || "groups".to_owned())?;
+    only_root(root, job.groups.is_some(), || "groups".to_owned())?;
+    // The jobs of a host that has become somebody else are that one's.
+    let host = root && !geteuid().is_root();
+    let groups =
+        match groups {
+            None if host => Some(getgroups().map_err(|error| {
+                LookupError::Failed("the host's groups".to_owned(), error.into())
+            })?),
+            groups => groups,
+        };
+    let uid = uid.or(host.then(geteuid));
+    let gid = gid.or(host.then(getegid));
     Ok(Setup {
         limits: limits(job)?,
         umask: job.umask,
@@ -64,8 +74,8 @@ pub(super) fn setup(job: &NativeJob) -> Result<Setup, LoadError> {
     })
 }
 
-fn only_root(wanted: bool, what: impl FnOnce() -> String) -> Result<(), LoadError> {
-    if wanted && !geteuid().is_root() {
+fn only_root(root: bool, wanted: bool, what: impl FnOnce() -> String) -> Result<(), LoadError> {
+    if wanted && !root {
         return Err(LoadError::NotRoot {
             what: what(),
             user: geteuid().as_raw(),
