@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use tracing::warn;
 
 use crate::control;
-use crate::engine::Cache;
+use crate::engine::{Cache, Coredumps};
 use crate::listener::Inherited;
 use crate::plan::{Address, Confine, Plan};
 use crate::seccomp;
@@ -69,6 +69,7 @@ pub fn enter(plan: &Plan, file: &Path, inherited: &mut Inherited) -> anyhow::Res
     }
     // Made now, in case they are missing. What is wrong with them is told when they are used.
     let _ = Cache::open(&plan.cache);
+    let _ = plan.coredumps.as_ref().map(Coredumps::open);
     if let Some(folder) = control::place(&plan.control, file)
         .as_deref()
         .and_then(Path::parent)

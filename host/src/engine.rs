@@ -19,11 +19,11 @@ use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::plan;
-use coredumps::Coredumps;
 
 pub use budget::{Budget, Metered, Overrun, begins_within};
 pub use cache::Cache;
 pub use compiler::{Compiler, Origin};
+pub use coredumps::Coredumps;
 pub use fault::{Fault, Faults};
 pub use pool::Pool;
 pub use progress::Progress;

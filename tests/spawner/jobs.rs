@@ -35,6 +35,7 @@ fn job(argv: &[&str]) -> NativeJob {
             },
         },
         deadline: None,
+        first_byte: None,
         setuid: None,
         setgid: None,
         groups: None,

@@ -8,9 +8,12 @@ use std::path::{Component, Path, PathBuf};
 use crate::control;
 use crate::engine::Cache;
 use crate::plan::{
-    Access, Address, Allowed, Confine, GuestJob, Host, Job, NativeJob, Plan, Ports, Target,
-    Transport,
+    Access, Address, Admission, Allowed, Confine, GuestJob, Host, Job, NativeJob, NativeStyle,
+    Plan, Ports, Rule, Target, Transport,
 };
+
+/// Where the time zone of the host is told, and what it is like.
+const ZONES: [&str; 2] = ["/etc/localtime", "/usr/share/zoneinfo"];
 
 /// What is done at a path and below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +117,9 @@ impl Reach {
         if let Some(control) = control::place(&plan.control, &file) {
             reach.add_folder(&control, Right::Bind);
         }
+        if let Some(coredumps) = &plan.coredumps {
+            reach.add(&coredumps.path, Right::Write);
+        }
         for trigger in &plan.triggers {
             for address in &trigger.listen {
                 if let Address::Unix(path) = address {
@@ -124,9 +130,12 @@ impl Reach {
             reach.looks_up |= socket.owner.is_some() || socket.group.is_some();
             match &trigger.job {
                 Job::Guest {
-                    guest, fallback, ..
+                    guest,
+                    admission,
+                    fallback,
                 } => {
                     reach.add_guest(guest);
+                    reach.add_admission(admission);
                     fallback.iter().for_each(|job| reach.add_native(job));
                 }
                 Job::Native(job) => reach.add_native(job),
@@ -176,8 +185,21 @@ impl Reach {
         }
     }
 
+    fn add_admission(&mut self, admission: &Admission) {
+        let mut rules = admission.rules.allow.iter().chain(&admission.rules.deny);
+        self.looks_up |= rules.any(|rule| !matches!(rule, Rule::Net(_)));
+        if !admission.hours.is_empty() {
+            for path in ZONES {
+                self.add(Path::new(path), Right::Read);
+            }
+        }
+    }
+
     fn add_native(&mut self, job: &NativeJob) {
         self.native = true;
+        if let NativeStyle::Connection(admission) = &job.style {
+            self.add_admission(admission);
+        }
         // Even a number is looked up, for the name and the groups that belong to it.
         self.looks_up |= job.setuid.is_some() || job.setgid.is_some() || job.groups.is_some();
     }
