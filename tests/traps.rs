@@ -17,14 +17,6 @@ use wasm_encoder::{
 };
 use wasmparser::{Parser, Payload};
 
-/// The lines of the backtraces that guests of `trigger` have left so far.
-fn backtrace(host: &Host, trigger: &str) -> Vec<String> {
-    let said = host.said(trigger).into_iter();
-    said.filter(|(stream, _)| stream == "backtrace")
-        .map(|(_, line)| line)
-        .collect()
-}
-
 /// Has a client of `trigger` make its guest trap, and waits for the end of this many of its connections.
 fn trapped(host: &Host, trigger: &str, count: usize) {
     let mut client = host.connect(trigger);
@@ -98,7 +90,7 @@ fn a_trap_is_told_with_the_functions_and_the_lines_of_its_source_once() {
         "#,
     );
     trapped(&host, "trap", 1);
-    let lines = backtrace(&host, "trap");
+    let lines = host.backtrace("trap");
     let source = fs::read_to_string(repository().join("guests/odd/src/bin/trap.rs")).unwrap();
     let number = source
         .lines()
@@ -118,7 +110,7 @@ fn a_trap_is_told_with_the_functions_and_the_lines_of_its_source_once() {
     for count in 2..10 {
         trapped(&host, "trap", count);
     }
-    assert_eq!(backtrace(&host, "trap"), lines);
+    assert_eq!(host.backtrace("trap"), lines);
 }
 
 #[test]
@@ -136,7 +128,7 @@ fn names_are_shown_as_the_source_has_them_and_do_nothing_to_a_terminal() {
         |_| {},
     );
     trapped(&host, "evil", 1);
-    let lines = backtrace(&host, "evil");
+    let lines = host.backtrace("evil");
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(
         lines[0].starts_with("0: clear\\u{1b}[2J\\nxxx"),
@@ -180,7 +172,7 @@ fn every_end_by_force_is_told_in_every_style_and_no_other() {
     );
     for trigger in ["spin", "grow", "typed", "async"] {
         trapped(&host, trigger, 1);
-        let lines = backtrace(&host, trigger);
+        let lines = host.backtrace(trigger);
         assert!((1..=40).contains(&lines.len()), "{trigger}: {lines:#?}");
         assert!(lines[0].starts_with("0: "), "{trigger}: {lines:#?}");
     }
@@ -188,7 +180,7 @@ fn every_end_by_force_is_told_in_every_style_and_no_other() {
         let client = host.connect(trigger);
         client.shutdown(Shutdown::Write);
         host.ended(trigger);
-        assert_eq!(backtrace(&host, trigger), [""; 0], "{trigger}");
+        assert_eq!(host.backtrace(trigger), [""; 0], "{trigger}");
     }
 }
 
@@ -203,7 +195,7 @@ fn the_backtrace_of_a_stack_that_is_full_is_its_upper_end() {
         "#,
     );
     trapped(&host, "deep", 1);
-    let lines = backtrace(&host, "deep");
+    let lines = host.backtrace("deep");
     assert!((10..=40).contains(&lines.len()), "{lines:#?}");
 }
 
@@ -334,7 +326,7 @@ fn a_core_dump_that_cannot_be_written_is_a_warning_and_nothing_else() {
         let line = host.logged("a warning", warned);
         assert_eq!(line["level"], "WARN");
         assert!(line["reason"].as_str().unwrap().contains(why), "{line}");
-        assert!(!backtrace(host, trigger).is_empty());
+        assert!(!host.backtrace(trigger).is_empty());
         assert_eq!(host.ended(trigger)["outcome"], "trap");
     };
     let small = Host::start(&trapping(1, r#"{ path = "dumps", total = "1KiB" }"#));

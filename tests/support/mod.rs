@@ -347,6 +347,20 @@ impl Host {
 
     /// The lines that the guests and jobs of `trigger` have written so far, with their streams.
     pub fn said(&self, trigger: &str) -> Vec<(String, String)> {
+        let mut said = self.output(trigger);
+        said.retain(|(stream, _)| stream != "backtrace");
+        said
+    }
+
+    /// The backtraces that they have left so far.
+    pub fn backtrace(&self, trigger: &str) -> Vec<String> {
+        let left = self.output(trigger).into_iter();
+        left.filter(|(stream, _)| stream == "backtrace")
+            .map(|(_, line)| line)
+            .collect()
+    }
+
+    fn output(&self, trigger: &str) -> Vec<(String, String)> {
         let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
         let log = self.log();
         let said = log
