@@ -73,6 +73,9 @@ const MORE: &str = r#"
 /// Honest clients.
 const HONEST: usize = 4;
 
+/// What 999 of a thousand of their echoes take at most, from connect to answer, whatever the others do.
+const BOUND: Duration = Duration::from_millis(500);
+
 /// Of a source of chance that needs no seed to be kept.
 fn chance(below: usize) -> usize {
     static STATE: AtomicU64 = AtomicU64::new(0x9E37_79B9_7F4A_7C15);
@@ -137,7 +140,16 @@ fn main() {
     abuse(&host, lasts, &beside);
     let after = settled(&host);
     println!("after {:?}: {after:?}", begun.elapsed());
-    println!("beside abuse: {}", figures(&beside.into_inner().unwrap()));
+    let beside = beside.into_inner().unwrap();
+    println!("beside abuse: {}", figures(&beside));
+    assert!(after.descriptors <= before.descriptors + 8, "descriptors");
+    assert!(after.threads <= before.threads + 4, "threads");
+    assert!(after.maps <= before.maps + before.maps / 10, "mappings");
+    assert!(after.resident <= before.resident + (32 << 10), "memory");
+    assert!(
+        beside.quantile(999) < BOUND.as_micros(),
+        "a neighbour had to wait"
+    );
     // Each place can still be had.
     let mut all: Vec<_> = (0..500).map(|_| host.connect("echo")).collect();
     for client in &mut all {

@@ -152,16 +152,19 @@ fn listen(control: Option<&Path>) -> (Option<Bound>, mpsc::Receiver<Request>) {
 
 /// Has the host that runs a trigger file read it again.
 fn reload(path: &Path) -> Result<(), Failure> {
-    // What the file says now of everything else is for the host to read.
-    let location = Plan::load(path).map_or(Location::Usual, |plan| plan.control);
-    let place = control::place(&location, path).context(
+    let plan = Plan::load(path);
+    let usual = Location::Usual;
+    let location = plan.as_ref().map_or(&usual, |plan| &plan.control);
+    let place = control::place(location, path).context(
         "this trigger file has no control socket: give one in `control` of [host], or send SIGHUP",
     );
-    let place = place.map_err(Failure::Asked)?;
-    match control::reload(&place).map_err(Failure::Refused)? {
-        Answer::Done(text) => print(&format!("{text}\n")),
-        Answer::Asked(text) => Err(Failure::Asked(anyhow!("{text}"))),
-        Answer::Refused(text) => Err(Failure::Refused(anyhow!("{text}"))),
+    match (control::reload(&place.map_err(Failure::Asked)?), plan) {
+        (Ok(Answer::Done(text)), _) => print(&format!("{text}\n")),
+        (Ok(Answer::Asked(text)), _) => Err(Failure::Asked(anyhow!("{text}"))),
+        (Ok(Answer::Refused(text)), _) => Err(Failure::Refused(anyhow!("{text}"))),
+        // Who cannot read the file does not know where the host is, either.
+        (Err(_), Err(wrong)) => Err(Failure::Asked(wrong.into())),
+        (Err(error), Ok(_)) => Err(Failure::Refused(error)),
     }
 }
 
