@@ -181,11 +181,28 @@ fn a_job_that_has_its_listener_keeps_it_until_it_ends_and_the_new_one_comes_afte
     host.logged_times(2, "the ends", |line| verb(line) == "end");
 
     // And a guest comes after it likewise, and it after a guest.
-    let guest = "[trigger.job]\nlisten = \"127.0.0.1:0\"\nwasm = \"{guest:echo}\"\n";
+    let guest = "[trigger.job]\nlisten = \"127.0.0.1:0\"\nwasm = \"echo.wasm\"\n";
+    fs::copy(support::guest("echo"), host.dir.path().join("echo.wasm")).unwrap();
     assert_eq!(host.reload(guest).code, Some(0));
     assert_eq!(host.ask("job", b"echo"), b"echo");
     assert_eq!(host.reload(&job("old")).code, Some(0));
     assert_eq!(host.connect("job").bytes(3), b"old");
+}
+
+#[test]
+fn what_a_confined_host_can_no_longer_touch_is_refused_and_changes_nothing() {
+    let guest = "[trigger.echo]\nlisten = \"127.0.0.1:0\"\nwasm = \"{guest:echo}\"\n";
+    let elsewhere = format!("{guest}dirs = {{ \"/data\" = \"/var/tmp\" }}\n");
+    let host = Host::start(guest);
+    let said = host.reload(&elsewhere);
+    assert_eq!(said.code, Some(111), "{}", said.stderr);
+    let wanted = "cannot read /var/tmp: this host has confined itself to what its first plan names";
+    assert!(said.stderr.contains(wanted), "{}", said.stderr);
+    assert_eq!(host.ask("echo", b"still here"), b"still here");
+    // Without a sandbox it has given up nothing.
+    let host = Host::start(&format!("[host]\nsandbox = \"off\"\n{guest}"));
+    let said = host.reload(&format!("[host]\nsandbox = \"off\"\n{elsewhere}"));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
 }
 
 #[test]
