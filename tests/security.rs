@@ -59,7 +59,7 @@ fn the_command_says_it_and_loads_nothing() {
     assert!(said.status.success(), "{said:?}");
     let said = String::from_utf8(said.stdout).unwrap();
     assert_eq!(said, security::report(&plan(text)).to_string());
-    assert!(said.contains("\na: exposure 0.6 OK\n"), "{said}");
+    assert!(said.contains("\na: exposure 0.4 OK\n"), "{said}");
 }
 
 fn reach(text: &str) -> Reach {

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::plan::{Address, Admission, Trigger};
 
 /// The most open of its addresses decides.
-pub(super) fn connect(trigger: &Trigger) -> Finding {
+pub(super) fn connect(trigger: &Trigger, admission: Option<&Admission>) -> Finding {
     let mode = trigger.socket.mode;
     let open = trigger.listen.iter().map(|address| match address {
         Address::Inet(address) => inet(address.ip().is_loopback()),
@@ -18,7 +18,15 @@ pub(super) fn connect(trigger: &Trigger) -> Finding {
         },
     });
     let (badness, words) = open.max().unwrap_or((0, "nobody"));
-    Finding::new("clients", 10, badness, words)
+    match admission {
+        Some(Admission { rules, .. }) if !rules.allow.is_empty() => Finding::new(
+            "clients",
+            10,
+            badness / 2,
+            format!("{words}, as far as `allow` lets them in"),
+        ),
+        _ => Finding::new("clients", 10, badness, words),
+    }
 }
 
 fn inet(loopback: bool) -> (u32, &'static str) {

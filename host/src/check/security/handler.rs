@@ -52,7 +52,7 @@ fn of_guest(name: String, trigger: &Trigger, guest: &GuestJob, admission: &Admis
             Finding::new("user", 15, 0, "none: a guest is nobody"),
             network(&guest.network),
             Finding::new("processes", 10, 0, "none"),
-            connect(trigger),
+            connect(trigger, Some(admission)),
             load(Some(admission)),
             Finding::new("memory", 4, memory, "bounded for each connection"),
             Finding::new("cpu", 3, 0, cpu),
@@ -69,7 +69,7 @@ fn of_job(name: String, plan: &Plan, trigger: &Trigger, job: &NativeJob) -> Repo
     let memory = [Resource::RLIMIT_AS, Resource::RLIMIT_DATA];
     let (code, files, network) = confined(job);
     let mut findings = vec![code, files, user(plan, job), network, processes(plan, job)];
-    findings.extend([connect(trigger), load(admission)]);
+    findings.extend([connect(trigger, admission), load(admission)]);
     findings.extend([
         bounded(job, "memory", 4, &memory, "all of the machine's"),
         bounded(
