@@ -274,7 +274,7 @@ fn a_client_may_send_as_much_as_it_may_and_not_a_byte_more() {
         &ECHOES,
         r#"rx = "10B""#,
         |mut client| {
-            client.write_all(&[b'x'; 100_000]).unwrap();
+            client.write_all(&vec![b'x'; 100_000]).unwrap();
             let heard = client.heard();
             assert!(b"xxxxxxxxxx".starts_with(&heard), "{heard:?}");
         },
@@ -361,7 +361,7 @@ fn a_client_that_does_not_read_is_waited_for_as_long_as_it_may_be_idle_and_takes
         |mut client| {
             // Until the host takes no more and closes at last.
             let mut sent = 0;
-            while let Ok(count) = client.write(&[b'x'; 64 * 1024]) {
+            while let Ok(count) = client.write(&vec![b'x'; 64 * 1024]) {
                 sent += count;
             }
             assert!(sent < 64 << 20, "more than the kernel's buffers hold");

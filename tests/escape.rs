@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use support::Host;
@@ -161,7 +162,6 @@ fn a_strict_job_of_a_host_without_root_is_as_strict() {
         eprintln!("this host is without root: what is tried here was tried in the story above");
         return;
     }
-    use std::os::unix::process::CommandExt as _;
     let (host, said) = tried("", |command| {
         command.uid(65534).gid(65534);
         let mut told = command.get_envs();

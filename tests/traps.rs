@@ -67,8 +67,8 @@ fn module(function: &str) -> Vec<u8> {
     let mut names = NameMap::new();
     names.append(0, "_RNvCs1234_7mycrate4main");
     names.append(1, function);
-    let mut named = NameSection::new();
-    named.functions(&names);
+    let mut section = NameSection::new();
+    section.functions(&names);
     let mut module = Module::new();
     module
         .section(&types)
@@ -76,7 +76,7 @@ fn module(function: &str) -> Vec<u8> {
         .section(&memories)
         .section(&exports)
         .section(&code)
-        .section(&named);
+        .section(&section);
     module.finish()
 }
 
@@ -275,7 +275,7 @@ fn a_guest_leaves_a_core_dump_for_each_kind_of_fault_that_only_the_host_can_read
 /// Triggers of this many guests that trap, each a kind of its own, and where their dumps go.
 fn trapping(count: usize, coredumps: &str) -> String {
     let triggers = (0..count).map(|number| {
-        format!("[trigger.t{number}]\nlisten = \"127.0.0.1:0\"\nwasm = \"{{guest:trap}}\"\n",)
+        format!("[trigger.t{number}]\nlisten = \"127.0.0.1:0\"\nwasm = \"{{guest:trap}}\"\n")
     });
     format!(
         "[host]\ncoredumps = {coredumps}\n{}",
@@ -288,7 +288,7 @@ fn the_oldest_core_dumps_make_room_for_the_newest_and_other_files_stay() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("dumps");
     fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("notes"), [b'x'; 100_000]).unwrap();
+    fs::write(folder.join("notes"), "x".repeat(100_000)).unwrap();
     // Each is of about 10 KiB.
     let triggers = trapping(6, r#"{ path = "dumps", total = "50KiB" }"#);
     let host = Host::start_in(dir, &triggers, |_| {});

@@ -126,9 +126,10 @@ impl Confinement {
     /// What it can no longer do.
     pub fn covers(&self, plan: &Plan, file: &Path) -> Result<(), Beyond> {
         let wanted = Reach::of(plan, file);
-        match self.enforced {
-            true => self.reach.covers(&wanted),
-            false => self.reach.is_of_the_same_host(&wanted),
+        if self.enforced {
+            self.reach.covers(&wanted)
+        } else {
+            self.reach.is_of_the_same_host(&wanted)
         }
     }
 }

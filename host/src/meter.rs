@@ -253,8 +253,8 @@ mod tests {
 
     /// Has the thread compute for so long by its own clock.
     fn compute(time: Duration) {
-        let before = used();
-        while used() - before < time {}
+        let until = used() + time;
+        while used() < until {}
     }
 
     /// A turn of its own for each call of `work`, here.
@@ -306,7 +306,7 @@ mod tests {
                 scope
                     .spawn(|| turns(&meter, 2, || compute(TIME)))
                     .join()
-                    .unwrap()
+                    .unwrap();
             });
         }
         assert_used(&meter, 6 * TIME, 6);

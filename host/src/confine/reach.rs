@@ -136,7 +136,9 @@ impl Reach {
                 } => {
                     reach.add_guest(guest);
                     reach.add_admission(admission);
-                    fallback.iter().for_each(|job| reach.add_native(job));
+                    if let Some(job) = fallback {
+                        reach.add_native(job);
+                    }
                 }
                 Job::Native(job) => reach.add_native(job),
             }

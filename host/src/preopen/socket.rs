@@ -187,7 +187,7 @@ impl Socket {
         };
         if room == 0 && matches!(read, Ok(Some(1..))) {
             self.meter.exceed(Way::Rx);
-            pending().await
+            return pending().await;
         }
         read
     }
@@ -238,7 +238,7 @@ impl Socket {
         }
         if cut && slices.is_empty() {
             self.meter.exceed(Way::Tx);
-            pending().await
+            return pending().await;
         }
         Ok(total)
     }

@@ -95,12 +95,11 @@ fn sandbox(
     }
     let told = |(stage, error): (Stage, Errno)| (stage, error.raw_os_error());
     let rules = rules.ok_or((Stage::Landlock, nix::libc::EBADF))?;
-    let network = match network {
-        Some(network) => Rc::clone(network),
-        None => {
-            let made = Network::new().map_err(|error| told((Stage::Namespace, error)))?;
-            Rc::clone(network.insert(Rc::new(made)))
-        }
+    let network = if let Some(network) = network {
+        Rc::clone(network)
+    } else {
+        let made = Network::new().map_err(|error| told((Stage::Namespace, error)))?;
+        Rc::clone(network.insert(Rc::new(made)))
     };
     Sandbox::new(network, rules).map(Some).map_err(told)
 }
@@ -183,7 +182,10 @@ impl Keeper<'_> {
                 Err(_) => Err(NO_JOB),
             },
             Ok((Order::Seal, who)) => match postcard::from_bytes(who) {
-                Ok((ids, paths)) => self.seal(ids, paths),
+                Ok((ids, paths)) => {
+                    let paths: Vec<PathBuf> = paths;
+                    self.seal(ids, &paths)
+                }
                 Err(_) => Err(NO_JOB),
             },
             Err(_) => Err(NO_JOB),
@@ -195,7 +197,7 @@ impl Keeper<'_> {
     }
 
     /// All is registered.
-    fn seal(&mut self, ids: Option<Ids>, paths: Vec<PathBuf>) -> Verdict {
+    fn seal(&mut self, ids: Option<Ids>, paths: &[PathBuf]) -> Verdict {
         self.sockets = paths.iter().filter_map(|path| Socket::at(path)).collect();
         let Some(ids) = ids.filter(|_| self.sockets.is_empty()) else {
             return Ok(());

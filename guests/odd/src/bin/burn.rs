@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 fn main() -> io::Result<()> {
     let mut connection = odd::connection();
-    connection.write_all(b"begun\n")?;
     let time = env::args().nth(1).and_then(|ms| ms.parse().ok());
+    // Whoever hears that it has begun may stop it at once.
     let began = Instant::now();
+    connection.write_all(b"begun\n")?;
     while time.is_none_or(|ms| began.elapsed() < Duration::from_millis(ms)) {}
     connection.write_all(b"done")
 }

@@ -111,7 +111,10 @@ fn places(context: &Context<Slice<'_>>, address: u64) -> Vec<Place> {
         return places;
     };
     while let Ok(Some(frame)) = frames.next() {
-        let name = frame.function.as_ref().map(|it| it.raw_name());
+        let name = frame
+            .function
+            .as_ref()
+            .map(addr2line::FunctionName::raw_name);
         let function = name
             .and_then(Result::ok)
             .map(|name: Cow<'_, str>| demangled(&name));

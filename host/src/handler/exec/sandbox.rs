@@ -101,7 +101,8 @@ fn allow(
 }
 
 fn refused(error: RulesetError) -> LoadError {
+    let why = anyhow::Error::from(error);
     LoadError::Sandbox(format!(
-        "{error}; it takes Landlock of ABI 6, which Linux has from 6.12 on where it is enabled"
+        "{why}; it takes Landlock of ABI 6, which Linux has from 6.12 on where it is enabled"
     ))
 }
