@@ -5,9 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use support::{Client, Host, PATIENCE, noise, verb};
@@ -61,32 +59,6 @@ fn echo_at(listen: &str) -> String {
     format!("[trigger.echo]\nlisten = \"{listen}\"\nwasm = \"{{guest:echo}}\"\n")
 }
 
-/// Starts a host that finds `socket` under the name `web`, by systemd's protocol.
-fn inheriting(socket: OwnedFd) -> Host {
-    Host::start_with(&echo_at("fd:web"), |command| {
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(
-                "exec 3<&0 </dev/null
-                export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web
-                exec \"$0\" \"$@\"",
-            )
-            .arg(command.get_program())
-            .args(command.get_args())
-            .stdin(socket)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        *command = shell;
-    })
-}
-
 #[test]
 fn connections_of_one_listener_are_shared_out_between_the_workers() {
     let name = format!("portcullis-balance-{}", std::process::id());
@@ -103,11 +75,12 @@ fn connections_of_one_listener_are_shared_out_between_the_workers() {
 #[test]
 fn those_of_an_inherited_socket_are_as_well() {
     let dir = tempfile::tempdir().unwrap();
-    is_shared_out(&inheriting(
+    is_shared_out(&Host::inheriting(
         TcpListener::bind("127.0.0.1:0").unwrap().into(),
+        &echo_at("fd:web"),
     ));
     let path = UnixListener::bind(dir.path().join("echo")).unwrap();
-    is_shared_out(&inheriting(path.into()));
+    is_shared_out(&Host::inheriting(path.into(), &echo_at("fd:web")));
 }
 
 #[test]

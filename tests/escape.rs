@@ -14,7 +14,7 @@ use support::Host;
 
 /// What a strict job tries; each attempt is a line.
 const TRY: &str = r#"
-import ctypes, os, signal, socket, sys
+import ctypes, os, signal, socket, sys, struct
 def attempt(what, act):
     try:
         print(what + ": GOT", act(), flush=True)
@@ -48,6 +48,11 @@ attempt("run what was written", lambda: run(here + "/rw/program"))
 attempt("socket inet", lambda: socket.create_connection(("127.0.0.1", int(port))))
 attempt("socket unix", lambda: socket.socket(socket.AF_UNIX).connect(path))
 attempt("socket netlink", lambda: socket.socket(socket.AF_NETLINK))
+there = struct.pack("=H", 2) + struct.pack(">H", int(port)) + bytes([127, 0, 0, 1]) + bytes(8)
+attempt("disconnect", lambda: call(42, 3, bytes(16), 16))
+attempt("connect elsewhere", lambda: call(42, 3, there, 16))
+attempt("connect elsewhere by what is sent", lambda: call(44, 3, b"x", 1, 0x20000000, there, 16))
+attempt("listen", lambda: call(50, 3, 1))
 attempt("signal to the host", lambda: os.kill(int(host), 0))
 attempt("signal to the parent", lambda: os.kill(os.getppid(), signal.SIGKILL))
 attempt("trace of the parent", lambda: call(101, 16, os.getppid(), 0, 0))
@@ -119,7 +124,7 @@ fn tried(keys: &str, adjust: impl FnOnce(&mut std::process::Command)) -> (Host, 
 
 fn all_is_denied(said: &str) {
     let attempts = said.lines().filter(|line| line.contains(": denied "));
-    assert_eq!(attempts.count(), 24, "{said}");
+    assert_eq!(attempts.count(), 28, "{said}");
     assert!(!said.contains("GOT"), "{said}");
     assert!(
         said.contains("\nread what is given: what it says\n"),

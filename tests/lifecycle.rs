@@ -305,6 +305,22 @@ fn sockets_of_systemd_serve_by_their_name() {
 }
 
 #[test]
+fn the_path_of_an_inherited_socket_is_not_the_hosts_to_remove() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    let kept = socket.try_clone().unwrap();
+    let host = Host::inheriting(
+        socket.into(),
+        "[host]\nsandbox = \"off\"\n[trigger.echo]\nlisten = \"fd:web\"\nwasm = \"{guest:echo}\"\n",
+    );
+    assert_eq!(host.ask("echo", b"hi"), b"hi");
+    assert_eq!(host.stop().code(), Some(0));
+    assert!(path.exists());
+    drop(kept);
+}
+
+#[test]
 fn what_a_trigger_says_of_its_socket_holds_for_an_inherited_one_too() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("triggers.toml");

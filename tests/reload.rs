@@ -180,6 +180,24 @@ fn a_job_that_has_its_listener_keeps_it_until_it_ends_and_the_new_one_comes_afte
     next.shutdown(Shutdown::Write);
     host.logged_times(2, "the ends", |line| verb(line) == "end");
 
+    // One that shuts its listener down at its end leaves it to be opened again.
+    let shuts = r#"
+        [trigger.job]
+        listen = "127.0.0.1:0"
+        exec = ["python3", "-c", "import socket; l = socket.socket(fileno=3); c = l.accept()[0]; c.sendall(b'shuts'); c.recv(1); l.shutdown(2)"]
+    "#;
+    assert_eq!(host.reload(shuts).code, Some(0));
+    let mut held = host.connect("job");
+    assert_eq!(held.bytes(5), b"shuts");
+    assert_eq!(host.reload(&job("new")).code, Some(0));
+    held.shutdown(Shutdown::Write);
+    assert_eq!(held.rest(), b"");
+    let address = &host.addresses("job")[0];
+    // At the start, after each reload, and when it is open again.
+    host.logged_times(5, "that it listens again", |line| {
+        verb(line) == "listen" && line["address"] == address.as_str()
+    });
+
     // And a guest comes after it likewise, and it after a guest.
     let guest = "[trigger.job]\nlisten = \"127.0.0.1:0\"\nwasm = \"echo.wasm\"\n";
     fs::copy(support::guest("echo"), host.dir.path().join("echo.wasm")).unwrap();

@@ -10,14 +10,17 @@ use std::io::{BufRead as _, BufReader, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use rustix::io::FdFlags;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, recvmsg,
+};
 use support::{Client, Host, PATIENCE, Said, portcullis, verb};
 
 const ECHO: &str = r#"
@@ -107,6 +110,62 @@ fn an_upgrade_may_change_the_plan_and_without_a_host_it_is_a_start() {
     assert_eq!(Client::to(&kept).ask(b""), b"new\n");
     assert!(TcpStream::connect(closed).is_err());
     assert_eq!(next.stop().code(), Some(0));
+}
+
+#[test]
+fn what_a_trigger_says_of_its_socket_holds_after_an_upgrade_and_each_port_stays_one() {
+    let plan = |mode: &str| {
+        format!(
+            "[trigger.echo]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"unix:{{dir}}/echo\"]\n\
+             wasm = \"{{guest:echo}}\"\nsocket.mode = \"{mode}\"\n"
+        )
+    };
+    let mut host = Host::start(&plan("0666"));
+    let path = host.dir.path().join("echo");
+    for mode in ["0600", "0640"] {
+        let next = host.upgrade(&plan(mode));
+        assert_eq!(host.wait().code(), Some(0));
+        assert_eq!(next.addresses("echo"), host.addresses("echo"));
+        let now = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(format!("{:04o}", now & 0o777), mode);
+        host = next;
+    }
+    for address in host.addresses("echo") {
+        assert_eq!(Client::to(address).ask(b"hi"), b"hi");
+    }
+}
+
+#[test]
+fn of_two_hosts_that_would_take_the_same_place_one_has_it() {
+    let mut host = Host::start(ECHO);
+    let control = fs::read_dir(host.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "control"))
+        .unwrap();
+    // As far as a host comes that is slow to load.
+    let flags = SocketFlags::CLOEXEC;
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let slow = rustix::net::socket_with(family, kind, flags, None).unwrap();
+    rustix::net::connect(&slow, &SocketAddrUnix::new(&control).unwrap()).unwrap();
+    let send = |text: &[u8]| rustix::net::send(&slow, text, SendFlags::NOSIGNAL);
+    send(b"share").unwrap();
+    let mut packet = [0; 64];
+    loop {
+        let (count, _) = rustix::net::recv(&slow, &mut packet, RecvFlags::empty()).unwrap();
+        if &packet[..count] == b"end" {
+            break;
+        }
+        assert!(packet.starts_with(b"socket portcullis-"));
+    }
+    let next = host.upgrade(ECHO);
+    host.logged("the drain", |line| verb(line) == "drain");
+    // It is not told that the place is free.
+    let _ = send(b"leave");
+    let heard = rustix::net::recv(&slow, &mut packet, RecvFlags::empty());
+    assert!(heard.is_err() || heard.unwrap().1 == 0);
+    assert_eq!(host.wait().code(), Some(0));
+    assert_eq!(Client::to(&next.addresses("echo")[0]).ask(b"next"), b"next");
 }
 
 /// A message to a service manager, with the descriptors it carries.
@@ -205,6 +264,19 @@ fn a_service_manager_keeps_the_listeners_from_one_host_to_the_next() {
     assert_eq!(stored_again.len(), 3);
     assert_eq!(waiting.ask(b"second"), b"second");
     assert_eq!(waiting_too.ask(b"second"), b"second");
+    // What no trigger has any more is not kept for ever.
+    let less = ECHO.split("[trigger.job]").next().unwrap();
+    fs::write(&file, support::with_paths(less, dir.path())).unwrap();
+    let pid = nix::unistd::Pid::from_raw(second.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    loop {
+        let (text, _) = heard(&manager);
+        if text.contains("FDSTOREREMOVE=1") {
+            let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+            assert_eq!(name, Some(&*stored[2].0));
+            break;
+        }
+    }
     second.kill().unwrap();
     second.wait().unwrap();
 }

@@ -115,6 +115,26 @@ impl Capacity {
         })
     }
 
+    /// Whether all of it fits beside what this process has mapped already, of which another pool may be a part.
+    ///
+    /// # Errors
+    /// When it does not; the error says what to do.
+    pub fn fits_beside(&self, slot: &Slot) -> anyhow::Result<()> {
+        const MAPS: &str = "/proc/self/maps";
+        let maps = std::fs::read_to_string(MAPS).with_context(|| format!("cannot read {MAPS}"))?;
+        let there = maps.lines().count() as u64;
+        let wanted = u64::from(self.instances + self.spare) * slot.mappings();
+        let all = mappings()?;
+        if there + wanted > all {
+            bail!(
+                "the new plan needs a pool of its own, with {wanted} mappings beside the {there} that are \
+                 there, and vm.max_map_count is {all}: raise it, or have another host take the place of this \
+                 one, with `portcullis run --upgrade`"
+            );
+        }
+        Ok(())
+    }
+
     /// The pool of its instances.
     pub fn pool(&self, slot: Slot) -> Pool {
         Pool {

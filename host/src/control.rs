@@ -131,10 +131,14 @@ fn accept(listener: &OwnedFd, requests: &mpsc::Sender<Request>) {
 
 /// Does what a client asks, request by request.
 fn hear(client: &OwnedFd, requests: &mpsc::Sender<Request>) -> io::Result<()> {
-    set_socket_timeout(client, Timeout::Send, Some(PATIENCE))?;
+    for way in [Timeout::Send, Timeout::Recv] {
+        set_socket_timeout(client, way, Some(PATIENCE))?;
+    }
     let mut packet = [0; 64];
     loop {
         let (count, _) = packet::receive(client.as_fd(), &mut packet)?;
+        // Who takes the place of this host loads all it needs before it asks again.
+        set_socket_timeout(client, Timeout::Recv, None)?;
         match &packet[..count] {
             b"" => return Ok(()),
             b"reload" => {

@@ -78,6 +78,7 @@ impl Host {
         workers: Workers,
         confinement: Confinement,
     ) -> Self {
+        let store = Store::find(inherited.marks());
         let mut host = Self {
             path: path.to_owned(),
             standing: plan.standing.clone(),
@@ -88,7 +89,7 @@ impl Host {
             spawner,
             confinement: Arc::new(confinement),
             workers,
-            store: Store::find(),
+            store,
         };
         host.turn_to(plan).await;
         host.inherited.forget_left();
@@ -120,7 +121,7 @@ impl Host {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => {
-                        drop(control);
+                        drop((control, requests));
                         self.drain(name, &mut signals).await;
                         return Ok(());
                     }
@@ -131,7 +132,8 @@ impl Host {
                     Request::Share(asker) => drop(asker.send(self.share().await)),
                     Request::Leave(asker) => {
                         self.leave().await;
-                        drop(control);
+                        // Whoever else would take its place hears that it is gone.
+                        drop((control, requests));
                         let _ = asker.send(());
                         self.drain("upgrade", &mut signals).await;
                         return Ok(());

@@ -36,6 +36,8 @@ pub struct Bound {
     /// Shared with a job that accepts for itself, and with whoever takes the place of this host.
     socket: Arc<OwnedFd>,
     path: Option<OwnedPath>,
+    /// Whether a host before this one has bound it.
+    left: bool,
 }
 
 /// A listener that accepts on the runtime it was made on.
@@ -70,9 +72,15 @@ impl Bound {
         options: &SocketOptions,
         inherited: &mut Inherited,
     ) -> anyhow::Result<Vec<Self>> {
-        let left = inherited.left(&mark(trigger, address));
+        let left = inherited.left(&mark(trigger, address), address);
         if !left.is_empty() {
-            let adopted = left.into_iter().map(|socket| adopt(socket, options));
+            let adopted = left.into_iter().map(|socket| {
+                let left = !matches!(address, Address::Inherited(_));
+                Ok(Self {
+                    left,
+                    ..adopt(socket, options)?
+                })
+            });
             let adopted = adopted.collect::<anyhow::Result<_>>();
             return adopted.with_context(|| format!("cannot go on listening on {address}"));
         }
@@ -121,6 +129,7 @@ impl Bound {
             local,
             socket,
             path,
+            left,
         } = self;
         // Only a descriptor that is none could be refused this.
         let _ = rustix::io::ioctl_fionbio(&socket, true);
@@ -140,6 +149,7 @@ impl Bound {
                     local,
                     socket,
                     path,
+                    left,
                 };
                 Err((bound, error))
             }
@@ -178,11 +188,27 @@ impl Bound {
         }
     }
 
-    /// Takes over the unix path of a socket that a host before this one has left.
-    pub fn own(&mut self) {
-        if let (Local::Unix(path), None) = (&*self.local, &self.path) {
+    /// Takes the place of the host that has left this, if one has: it has what the trigger says of its socket
+    /// now, and its unix path goes with this host.
+    ///
+    /// # Errors
+    /// When the system refuses what the trigger says.
+    pub fn take_over(&mut self, options: &SocketOptions) -> anyhow::Result<()> {
+        if !self.left {
+            return Ok(());
+        }
+        if let Local::Unix(path) = &*self.local {
             self.path = OwnedPath::of(path).ok();
         }
+        self.adapt(options)
+    }
+
+    /// Whether a job has shut it down.
+    pub fn is_shut(&self) -> bool {
+        let mut watched = [PollFd::new(&*self.socket, PollFlags::RDHUP)];
+        let shut = PollFlags::RDHUP | PollFlags::HUP;
+        poll(&mut watched, Some(&Timespec::default())).is_ok()
+            && watched[0].revents().intersects(shut)
     }
 }
 
@@ -201,6 +227,7 @@ impl Listener {
             local: self.local,
             socket: self.socket.into_inner(),
             path: self.path,
+            left: false,
         }
     }
 
@@ -311,6 +338,7 @@ fn inet(address: SocketAddr, options: &SocketOptions) -> anyhow::Result<Bound> {
         local: Arc::new(Local::Inet(actual)),
         socket: Arc::new(socket.into()),
         path: None,
+        left: false,
     })
 }
 
@@ -329,6 +357,7 @@ fn unix_abstract(name: &str, options: &SocketOptions) -> anyhow::Result<Bound> {
         local: Arc::new(local),
         socket: Arc::new(socket.into()),
         path: None,
+        left: false,
     })
 }
 
@@ -340,6 +369,7 @@ fn unix_path(path: &Path, options: &SocketOptions) -> anyhow::Result<Bound> {
         local: Arc::new(Local::Unix(path.to_owned())),
         socket: Arc::new(socket.into()),
         path: Some(owned),
+        left: false,
     })
 }
 
@@ -359,6 +389,7 @@ pub fn control(path: &Path) -> anyhow::Result<Bound> {
         local: Arc::new(Local::Unix(path.to_owned())),
         socket: Arc::new(socket.into()),
         path: Some(owned),
+        left: false,
     })
 }
 
@@ -387,5 +418,6 @@ fn adopt(socket: OwnedFd, options: &SocketOptions) -> anyhow::Result<Bound> {
         local: Arc::new(local),
         socket: Arc::new(socket.into()),
         path: None,
+        left: false,
     })
 }

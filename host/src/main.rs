@@ -94,13 +94,16 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
         .context("cannot handle signals")
         .map_err(Failure::Refused)?;
     let mut bound = loaded.bind(&mut inherited).map_err(Failure::Refused)?;
-    relieve(predecessor);
-    bound.own();
-    let (control, requests) = listen(control.as_deref());
     confinement.close(&spawner).map_err(Failure::Refused)?;
     let (workers, threads) = Workers::start()
         .context("cannot start the threads that serve")
         .map_err(Failure::Refused)?;
+    // Nothing can fail after this.
+    if let Some(predecessor) = predecessor {
+        predecessor.relieve().map_err(Failure::Refused)?;
+    }
+    bound.take_over();
+    let (control, requests) = listen(control.as_deref());
     let served = runtime.block_on(async {
         let host = Host::start(&asked.path, bound, inherited, spawner, workers, confinement).await;
         host.serve(signals, control, requests).await
@@ -125,14 +128,6 @@ fn predecessor(
     found
         .with_context(|| format!("cannot take the place of the host at {}", path.display()))
         .map_err(Failure::Refused)
-}
-
-/// Has it leave: from here on this host accepts.
-fn relieve(predecessor: Option<Predecessor>) {
-    if let Some(Err(error)) = predecessor.map(Predecessor::relieve) {
-        let reason = format!("the host before this one may serve still: {error:#}");
-        warn!(reason, "start");
-    }
 }
 
 /// Listens for what the host is to do. It serves all the same when it cannot be told.

@@ -85,14 +85,24 @@ const X32: libc::c_long = 0x4000_0000;
 /// When this processor is none for which there are filters.
 pub fn strict() -> Result<Filters, seccompiler::Error> {
     let mut refused = plain(NEVER);
-    refused.extend(plain(&[libc::SYS_socket]));
-    refused.extend(each(libc::SYS_clone, &[new_namespaces()?]));
-    // Its flags are in memory, where no filter looks. Told that there is no such call, libc makes the older one.
-    let clone = plain(&[libc::SYS_clone3]);
-    Ok(vec![
-        filter(refused, libc::EPERM)?,
-        filter(clone, libc::ENOSYS)?,
-    ])
+    // The connection itself is of the host's network: to disconnect it and have it connect or listen elsewhere would
+    // be a way out.
+    refused.extend(plain(&[
+        libc::SYS_socket,
+        libc::SYS_connect,
+        libc::SYS_bind,
+        libc::SYS_listen,
+    ]));
+    for (call, flags) in [
+        (libc::SYS_sendto, 3),
+        (libc::SYS_sendmsg, 2),
+        (libc::SYS_sendmmsg, 3),
+    ] {
+        let fast_open = masked(flags, libc::MSG_FASTOPEN.unsigned_abs())?;
+        refused.extend(each(call, &[fast_open]));
+    }
+    refused.extend(new_users()?);
+    Ok(vec![filter(refused, libc::EPERM)?, no_clone3()?])
 }
 
 /// Puts it on this thread, and all that it starts: the host executes nothing, beside what no process of its kind does.
@@ -102,7 +112,9 @@ pub fn strict() -> Result<Filters, seccompiler::Error> {
 pub fn confine_host() -> Result<(), seccompiler::Error> {
     let mut refused = plain(NEVER);
     refused.extend(plain(&[libc::SYS_execve, libc::SYS_execveat]));
-    seccompiler::apply_filter(&filter(refused, libc::EPERM)?)
+    refused.extend(new_users()?);
+    seccompiler::apply_filter(&filter(refused, libc::EPERM)?)?;
+    seccompiler::apply_filter(&no_clone3()?)
 }
 
 type Rules = Vec<(libc::c_long, Vec<SeccompRule>)>;
@@ -122,10 +134,21 @@ fn each(call: libc::c_long, rules: &[SeccompRule]) -> Rules {
 }
 
 /// A clone that has a new user namespace, in which it would be root.
-fn new_namespaces() -> Result<SeccompRule, seccompiler::Error> {
-    let flag = u64::from(libc::CLONE_NEWUSER.unsigned_abs());
+fn new_users() -> Result<Rules, seccompiler::Error> {
+    let flag = libc::CLONE_NEWUSER.unsigned_abs();
+    Ok(each(libc::SYS_clone, &[masked(0, flag)?]))
+}
+
+/// The flags of clone3 are in memory, where no filter looks. Told that there is no such call, libc makes the older one.
+fn no_clone3() -> Result<BpfProgram, seccompiler::Error> {
+    filter(plain(&[libc::SYS_clone3]), libc::ENOSYS)
+}
+
+/// A call that has this flag among its flags.
+fn masked(argument: u8, flag: u32) -> Result<SeccompRule, seccompiler::Error> {
+    let flag = u64::from(flag);
     let set = SeccompCmpOp::MaskedEq(flag);
-    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, set, flag)?;
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, set, flag)?;
     Ok(SeccompRule::new(vec![condition])?)
 }
 

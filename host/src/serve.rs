@@ -112,7 +112,7 @@ impl Service {
     /// Begins to serve at one listener, until the drain begins or it is withdrawn. The listener is
     /// closed then, or when the last process that has it has ended; connections go on.
     pub fn serve(&self, post: Post, drain: Drain, workers: &Workers) -> Served {
-        let (served, relief) = served(post.local.clone());
+        let (served, relief) = served();
         match self {
             Self::Accept(accepting) => {
                 let home = workers.home();
@@ -185,6 +185,8 @@ impl Gate {
         let trigger = &self.accepting.trigger;
         let mut queue = Queue::new(&self.accepting, &self.listener);
         loop {
+            // Those who are refused are gone in the turn in which they came, and there may be no end of them.
+            tokio::task::coop::consume_budget().await;
             let places = queue.place().await;
             match self.listener.accept() {
                 Accepted::Connection(stream, peer) => self.begin(places, stream, peer),

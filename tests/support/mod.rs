@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -160,6 +161,32 @@ impl Host {
         adjust: impl FnOnce(&mut Command),
     ) -> Self {
         Self::start_within(PATIENCE, dir.into(), triggers, adjust)
+    }
+
+    /// Starts a host that finds `socket` under the name `web`, by systemd's protocol.
+    pub fn inheriting(socket: OwnedFd, triggers: &str) -> Self {
+        Self::start_with(triggers, |command| {
+            let mut shell = Command::new("sh");
+            shell
+                .arg("-c")
+                .arg(
+                    "exec 3<&0 </dev/null
+                    export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web
+                    exec \"$0\" \"$@\"",
+                )
+                .arg(command.get_program())
+                .args(command.get_args())
+                .stdin(socket)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => shell.env(name, value),
+                    None => shell.env_remove(name),
+                };
+            }
+            *command = shell;
+        })
     }
 
     /// Starts a host with this trigger file in the same place, which is to take that of this one.

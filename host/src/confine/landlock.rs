@@ -1,5 +1,6 @@
 //! The rules of the kernel's that a host puts on itself: Landlock, as far as this kernel has it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -48,6 +49,9 @@ const LOOKUP: [&str; 9] = [
     "/run/NetworkManager",
 ];
 
+/// As many as the kernel follows.
+const LINKS: usize = 40;
+
 /// Where the environment may say that certificates are.
 const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
@@ -73,6 +77,16 @@ pub(super) fn enforce(reach: &Reach) -> Result<Option<String>, RulesetError> {
                 Right::Read => allow_folder(&mut rules, path, READ)?,
                 Right::Bind => allow(&mut rules, path, BIND)?,
                 Right::Write => allow(&mut rules, path, WRITE)?,
+            }
+        }
+    }
+    for file in &reach.files {
+        // Of a folder of trigger files, each may be a link.
+        let inside = fs::read_dir(file).into_iter().flatten().flatten();
+        let inside = inside.map(|entry| entry.path());
+        for link in inside.chain([file.clone()]) {
+            for folder in behind(&link) {
+                allow_folder(&mut rules, &folder, READ)?;
             }
         }
     }
@@ -109,6 +123,19 @@ fn ruleset(reach: &Reach) -> Result<RulesetCreated, RulesetError> {
         ruleset = ruleset.scope(Scope::Signal)?;
     }
     ruleset.create()
+}
+
+/// The folders in which lie what a link leads to, and the links on the way there.
+fn behind(link: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut at = link.to_owned();
+    while let (Ok(to), Some(folder), true) =
+        (fs::read_link(&at), at.parent(), folders.len() < LINKS)
+    {
+        at = folder.join(to);
+        folders.extend(at.parent().map(Path::to_owned));
+    }
+    folders
 }
 
 /// What is not there needs no rule: whoever misses it says so.

@@ -15,6 +15,9 @@ use crate::plan::{
 /// Where the time zone of the host is told, and what it is like.
 const ZONES: [&str; 2] = ["/etc/localtime", "/usr/share/zoneinfo"];
 
+/// Where names are asked for.
+const DNS: u16 = 53;
+
 /// What is done at a path and below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
@@ -40,6 +43,8 @@ pub enum Connects {
 pub struct Reach {
     /// Absolute paths, as the plan spells them.
     pub paths: BTreeMap<PathBuf, BTreeSet<Right>>,
+    /// Files that are read, which may be links to elsewhere.
+    pub files: BTreeSet<PathBuf>,
     /// Whether names of users or hosts are looked up.
     pub looks_up: bool,
     /// For guests that have a network.
@@ -99,6 +104,7 @@ impl Reach {
             .map(|user| format!("{user:?} {:?}", plan.group));
         let mut reach = Self {
             paths: BTreeMap::new(),
+            files: BTreeSet::new(),
             looks_up: false,
             connects: Connects::To(BTreeSet::new()),
             native: false,
@@ -111,6 +117,7 @@ impl Reach {
             Some(folder) if !file.is_dir() => reach.add(folder, Right::Read),
             _ => reach.add(&file, Right::Read),
         }
+        reach.files.insert(file.clone());
         if let Some(cache) = Cache::place(&plan.cache) {
             reach.add(&cache, Right::Write);
         }
@@ -156,6 +163,7 @@ impl Reach {
 
     fn add_guest(&mut self, guest: &GuestJob) {
         self.add_folder(&guest.path, Right::Read);
+        self.files.insert(guest.path.clone());
         for dir in &guest.dirs {
             let right = match dir.access {
                 Access::ReadOnly => Right::Read,
@@ -179,6 +187,10 @@ impl Reach {
             };
             // Whom a request over TLS is sent to is known by certificates of the system's.
             self.looks_up |= named || matches!(allowed, Allowed::Http { .. });
+            if let (Connects::To(ports), true) = (&mut self.connects, named) {
+                // An answer may be too long for a datagram.
+                ports.insert(DNS);
+            }
             match (&mut self.connects, tcp) {
                 (_, None) | (Connects::Anywhere, _) => {}
                 (Connects::To(ports), Some(Ports::One(port))) => drop(ports.insert(port.get())),

@@ -25,7 +25,10 @@ fn folder() -> Option<PathBuf> {
         let path = PathBuf::from(env::var_os(variable)?);
         path.is_absolute().then_some(path)
     };
-    of("RUNTIME_DIRECTORY").or_else(|| {
+    // It may be several, of which the first is ours.
+    let ours = env::var("RUNTIME_DIRECTORY").ok();
+    let ours = ours.and_then(|all| Some(PathBuf::from(all.split(':').next()?)));
+    ours.filter(|path| path.is_absolute()).or_else(|| {
         if geteuid().is_root() {
             Some("/run/portcullis".into())
         } else {

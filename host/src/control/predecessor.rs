@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -14,7 +14,10 @@ use crate::packet;
 
 /// A running host that has given its listeners.
 #[derive(Debug)]
-pub struct Predecessor(OwnedFd);
+pub struct Predecessor {
+    host: OwnedFd,
+    path: PathBuf,
+}
 
 impl Predecessor {
     /// The one that listens at `path`, whose listeners are then among the `inherited`. `None`: there is none.
@@ -47,7 +50,10 @@ impl Predecessor {
                     let socket = socket.context("there is no descriptor for its listener")?;
                     inherited.add(name.to_owned(), socket);
                 }
-                None if text == "end" => return Ok(Some(Self(host))),
+                None if text == "end" => {
+                    let path = path.to_owned();
+                    return Ok(Some(Self { host, path }));
+                }
                 _ => bail!("it does not give its listeners: {text:?}"),
             }
         }
@@ -56,13 +62,30 @@ impl Predecessor {
     /// Has it leave. When this returns nobody but this host accepts.
     ///
     /// # Errors
-    /// When it does not say that it has left: it may serve still, or be gone.
+    /// When it serves still, or another host has taken its place meanwhile.
     pub fn relieve(self) -> anyhow::Result<()> {
-        send(self.0.as_fd(), b"leave").context("cannot ask it to leave")?;
-        let mut packet = [0; 512];
-        let (count, _) = packet::receive(self.0.as_fd(), &mut packet)
-            .context("cannot hear whether it has left")?;
-        ensure!(&packet[..count] == b"left", "it has not said that it left");
-        Ok(())
+        let Self { host, path } = self;
+        let Err(error) = leave(&host) else {
+            return Ok(());
+        };
+        // One that has ended meanwhile has left, too.
+        match connect(&path) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(error).with_context(|| {
+                format!(
+                    "the host at {} serves still, or another has taken its place",
+                    path.display()
+                )
+            }),
+        }
     }
+}
+
+fn leave(host: &OwnedFd) -> anyhow::Result<()> {
+    send(host.as_fd(), b"leave").context("cannot ask it to leave")?;
+    let mut packet = [0; 512];
+    let (count, _) =
+        packet::receive(host.as_fd(), &mut packet).context("cannot hear whether it has left")?;
+    ensure!(&packet[..count] == b"left", "it has not said that it left");
+    Ok(())
 }

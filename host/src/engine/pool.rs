@@ -48,7 +48,8 @@ impl Pool {
     /// Whether an engine with this pool does for what needs `other`.
     pub fn does_for(&self, other: &Self) -> bool {
         self.instances >= other.instances
-            && self.spare >= other.spare
+            // There is a place for some, which is all that is needed.
+            && self.spare.min(1) >= other.spare.min(1)
             && self.slot.does_for(&other.slot)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
+use tracing::warn;
 
 use crate::capacity::Capacity;
 use crate::crew;
@@ -79,6 +80,9 @@ impl LoadedPlan {
         let (pool, compiler) = if let Some(before) = stays {
             (before.pool, before.compiler.renewed(cache, &guests))
         } else {
+            if before.is_some() {
+                capacity.fits_beside(&slot).map_err(Failure::Refused)?;
+            }
             let engine = Engine::new(&needed, plan.coredumps.as_ref()).map_err(Failure::Refused)?;
             (needed, Compiler::new(engine, cache, progress))
         };
@@ -158,11 +162,18 @@ impl BoundPlan {
         Tally::of(before.known.len(), changes)
     }
 
-    /// Has the unix paths of listeners that a host before this one has left.
-    pub fn own(&mut self) {
-        let stages = self.stages.iter_mut();
-        let bound = stages.flat_map(|stage| stage.bound.iter_mut().flatten());
-        bound.for_each(Bound::own);
+    /// Has the listeners that a host before this one has left.
+    pub fn take_over(&mut self) {
+        for (known, stage) in self.standing.known.iter().zip(&mut self.stages) {
+            let trigger = &known.trigger;
+            for bound in stage.bound.iter_mut().flatten() {
+                if let Err(error) = bound.take_over(&trigger.socket) {
+                    let (name, address) = (&trigger.name, &bound.local);
+                    let reason = format!("cannot set the options of its socket: {error:#}");
+                    warn!(trigger = %name, %address, reason, "listen");
+                }
+            }
+        }
     }
 }
 

@@ -20,12 +20,12 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// As the service manager says.
-    pub fn find() -> Self {
+    /// As the service manager says, which has these already.
+    pub fn find<'a>(stored: impl Iterator<Item = &'a str>) -> Self {
         let room = env::var("FDSTORE").ok().and_then(|room| room.parse().ok());
         Self {
             room: room.unwrap_or_default(),
-            stored: HashSet::new(),
+            stored: stored.map(str::to_owned).collect(),
         }
     }
 
@@ -37,8 +37,10 @@ impl Store {
     /// Gives it these listeners, and has it drop those it had beside them.
     pub fn keep(&mut self, listeners: &[(String, Arc<OwnedFd>)]) {
         let names: HashSet<_> = listeners.iter().map(|(name, _)| name.clone()).collect();
-        for gone in self.stored.difference(&names) {
-            tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(gone)]);
+        let gone: Vec<_> = self.stored.difference(&names).cloned().collect();
+        for name in gone {
+            tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
+            self.stored.remove(&name);
         }
         if listeners.len() > self.room {
             let reason = format!(
@@ -49,17 +51,19 @@ impl Store {
             );
             warn!(reason, "listen");
         }
+        let known = std::mem::take(&mut self.stored);
         for (name, socket) in listeners.iter().take(self.room) {
-            if self.stored.contains(name) {
-                continue;
-            }
             let state = [NotifyState::FdStore, NotifyState::FdName(name)];
-            if let Err(error) = sd_notify::notify_with_fds(&state, &[socket.as_fd()]) {
-                let reason = format!("the service manager cannot be given a listener: {error}");
-                warn!(reason, "listen");
+            // It passes over a socket that it has.
+            match sd_notify::notify_with_fds(&state, &[socket.as_fd()]) {
+                Ok(()) => drop(self.stored.insert(name.clone())),
+                Err(error) => {
+                    let reason = format!("the service manager cannot be given a listener: {error}");
+                    warn!(reason, "listen");
+                }
             }
         }
-        self.stored = names;
+        self.stored.extend(known);
     }
 }
 

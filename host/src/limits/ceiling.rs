@@ -12,6 +12,8 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 pub struct Ceiling {
     free: Arc<Semaphore>,
     size: AtomicU32,
+    /// Above `size`, and not back yet.
+    surplus: Arc<AtomicU32>,
 }
 
 impl Ceiling {
@@ -20,6 +22,7 @@ impl Ceiling {
         Self {
             free: Arc::new(Semaphore::new(size as usize)),
             size: AtomicU32::new(size),
+            surplus: Arc::default(),
         }
     }
 
@@ -37,7 +40,8 @@ impl Ceiling {
     /// How many are taken.
     pub fn held(&self) -> u32 {
         let free = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX);
-        self.size.load(Relaxed).saturating_sub(free)
+        let all = self.size.load(Relaxed) + self.surplus.load(Relaxed);
+        all.saturating_sub(free)
     }
 
     /// Makes them so many. What is taken above that goes when it comes back.
@@ -54,7 +58,15 @@ impl Ceiling {
         // From now on it waits in the same line as all others, and is there before those to come.
         match poll_fn(|cx| Poll::Ready(surplus.as_mut().poll(cx))).await {
             Poll::Ready(surplus) => forget(surplus),
-            Poll::Pending => drop(tokio::spawn(async move { forget(surplus.await) })),
+            Poll::Pending => {
+                let count = before - size;
+                self.surplus.fetch_add(count, Relaxed);
+                let left = self.surplus.clone();
+                tokio::spawn(async move {
+                    forget(surplus.await);
+                    left.fetch_sub(count, Relaxed);
+                });
+            }
         }
     }
 }

@@ -62,9 +62,22 @@ impl Inherited {
         self.left.clear();
     }
 
-    /// What a host before this one has left under this mark.
-    pub(super) fn left(&mut self, mark: &str) -> Vec<OwnedFd> {
-        self.left.remove(mark).unwrap_or_default()
+    /// The marks of what a host before this one has left.
+    pub fn marks(&self) -> impl Iterator<Item = &str> {
+        self.left.keys().map(String::as_str)
+    }
+
+    /// What a host before this one has left for `address` under this mark: one socket, or all of an inherited
+    /// name.
+    pub(super) fn left(&mut self, mark: &str, address: &Address) -> Vec<OwnedFd> {
+        let Some(left) = self.left.get_mut(mark) else {
+            return Vec::new();
+        };
+        match address {
+            Address::Inherited(_) => std::mem::take(left),
+            _ if left.is_empty() => Vec::new(),
+            _ => vec![left.remove(0)],
+        }
     }
 
     /// Binds an address of `trigger` now, for a host that could not do it later. Why it cannot be bound is told then: it

@@ -37,11 +37,7 @@ pub(super) type Busy = oneshot::Receiver<Infallible>;
 
 /// What the host holds of a listener that is served.
 #[derive(Debug)]
-pub struct Served {
-    /// Where it is.
-    pub local: Arc<Local>,
-    ask: mpsc::Sender<Ask>,
-}
+pub struct Served(mpsc::Sender<Ask>);
 
 /// The other end of that.
 #[derive(Debug)]
@@ -55,10 +51,10 @@ enum Ask {
     Share(oneshot::Sender<Option<Arc<OwnedFd>>>),
 }
 
-/// Both ends, for a listener at `local`.
-pub(super) fn served(local: Arc<Local>) -> (Served, Relief) {
+/// Both ends.
+pub(super) fn served() -> (Served, Relief) {
     let (ask, asked) = mpsc::channel(1);
-    (Served { local, ask }, Relief(asked))
+    (Served(ask), Relief(asked))
 }
 
 impl Served {
@@ -66,14 +62,14 @@ impl Served {
     /// its processes have ended. `None`: the host is stopping.
     pub async fn withdraw(self) -> Option<Post> {
         let (reply, post) = oneshot::channel();
-        self.ask.send(Ask::Withdraw(reply)).await.ok()?;
+        self.0.send(Ask::Withdraw(reply)).await.ok()?;
         post.await.ok()
     }
 
     /// The socket, which is served all the same. `None`: there is none at the moment.
     pub async fn share(&self) -> Option<Arc<OwnedFd>> {
         let (reply, socket) = oneshot::channel();
-        self.ask.send(Ask::Share(reply)).await.ok()?;
+        self.0.send(Ask::Share(reply)).await.ok()?;
         socket.await.ok().flatten()
     }
 }
@@ -128,6 +124,7 @@ impl Post {
             // Nothing is ever sent.
             let _ = busy.await;
             self.busy = None;
+            self.bound = self.bound.take().filter(|bound| !bound.is_shut());
         }
         let mut pause = REBIND;
         loop {
