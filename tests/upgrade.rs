@@ -136,6 +136,46 @@ fn what_a_trigger_says_of_its_socket_holds_after_an_upgrade_and_each_port_stays_
 }
 
 #[test]
+fn a_job_that_has_its_listener_keeps_it_and_the_next_host_waits_for_it() {
+    let job = |word: &str| {
+        format!(
+            r#"
+            [trigger.job]
+            listen = "127.0.0.1:0"
+            exec = ["python3", "-c", "import socket; c = socket.socket(fileno=3).accept()[0]; c.sendall(b'{word}'); c.recv(1)"]
+            "#
+        )
+    };
+    let mut host = Host::start(&job("old"));
+    let mut held = host.connect("job");
+    assert_eq!(held.bytes(3), b"old");
+    let mut next = host.upgrade(&job("new"));
+    let mut waiting = next.connect("job");
+    held.shutdown(Shutdown::Write);
+    assert_eq!(held.rest(), b"");
+    assert_eq!(host.wait().code(), Some(0));
+    assert_eq!(waiting.bytes(3), b"new");
+    waiting.shutdown(Shutdown::Write);
+    assert_eq!(waiting.rest(), b"");
+    assert_eq!(next.outcome("job"), "done");
+    let starts = next
+        .log()
+        .iter()
+        .filter(|line| !line["pid"].is_null())
+        .count();
+    assert_eq!(starts, 1, "it is started for one connection once");
+    // A guest comes after a job likewise.
+    let mut held = next.connect("job");
+    assert_eq!(held.bytes(3), b"new");
+    let last = next.upgrade("[trigger.job]\nlisten = \"127.0.0.1:0\"\nwasm = \"{guest:echo}\"\n");
+    let echo = last.connect("job");
+    held.shutdown(Shutdown::Write);
+    assert_eq!(held.rest(), b"");
+    assert_eq!(next.wait().code(), Some(0));
+    assert_eq!(echo.ask(b"echo"), b"echo");
+}
+
+#[test]
 fn of_two_hosts_that_would_take_the_same_place_one_has_it() {
     let mut host = Host::start(ECHO);
     let control = fs::read_dir(host.dir.path())

@@ -20,7 +20,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::listener::{self, Bound};
+use crate::listener::{self, Bound, Shared};
 use crate::packet;
 pub use place::place;
 pub use predecessor::Predecessor;
@@ -40,7 +40,7 @@ pub enum Request {
     /// To read its trigger file again.
     Reload(oneshot::Sender<Answer>),
     /// For its listeners, under the names by which the next host knows them. They are served all the same.
-    Share(oneshot::Sender<Vec<(String, Arc<OwnedFd>)>>),
+    Share(oneshot::Sender<Vec<(String, Shared)>>),
     /// To accept nothing more and to leave its unix paths: another host serves its listeners.
     Leave(oneshot::Sender<()>),
 }
@@ -146,9 +146,11 @@ fn hear(client: &OwnedFd, requests: &mpsc::Sender<Request>) -> io::Result<()> {
                 send(client.as_fd(), &answer.to_packet())?;
             }
             b"share" => {
-                for (name, socket) in ask(requests, Request::Share)? {
+                for (name, Shared { socket, busy }) in ask(requests, Request::Share)? {
                     let name = [IoSlice::new(b"socket "), IoSlice::new(name.as_bytes())];
-                    packet::send(client.as_fd(), &name, &[socket.as_fd()])?;
+                    let busy = busy.as_ref().map(AsFd::as_fd);
+                    let descriptors: Vec<_> = [socket.as_fd()].into_iter().chain(busy).collect();
+                    packet::send(client.as_fd(), &name, &descriptors)?;
                 }
                 send(client.as_fd(), b"end")?;
             }

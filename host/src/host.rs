@@ -20,7 +20,7 @@ use crate::control::{Answer, Request};
 use crate::engine::Progress;
 use crate::failure::Failure;
 use crate::limits::HostLimit;
-use crate::listener::{Bound, Inherited, mark};
+use crate::listener::{Bound, Inherited, Shared, mark};
 use crate::plan::{Address, Plan, Trigger};
 use crate::reload::Tally;
 use crate::serve::{Post, Served, Service};
@@ -346,7 +346,7 @@ impl Host {
     }
 
     /// The listeners, under the names by which the next host knows them.
-    async fn share(&self) -> Vec<(String, Arc<std::os::fd::OwnedFd>)> {
+    async fn share(&self) -> Vec<(String, Shared)> {
         let mut shared = Vec::new();
         for (known, site) in self.standing.known.iter().zip(&self.sites) {
             let trigger = &known.trigger;

@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use crate::connection::{Local, Peer, Stream};
 use crate::plan::{Address, SocketOptions};
 pub use inherited::Inherited;
-use inherited::MARK;
+use inherited::{Left, MARK};
 use path::OwnedPath;
 
 /// How long accepting pauses when the system has no descriptor or memory for one more connection.
@@ -38,6 +38,8 @@ pub struct Bound {
     path: Option<OwnedPath>,
     /// Whether a host before this one has bound it.
     left: bool,
+    /// Comes to its end when the processes have ended that a host before this one has given it.
+    busy: Option<OwnedFd>,
 }
 
 /// A listener that accepts on the runtime it was made on.
@@ -47,6 +49,15 @@ pub struct Listener {
     pub local: Arc<Local>,
     socket: AsyncFd<Arc<OwnedFd>>,
     path: Option<OwnedPath>,
+}
+
+/// A listener as the next host gets it.
+#[derive(Debug)]
+pub struct Shared {
+    /// The socket.
+    pub socket: Arc<OwnedFd>,
+    /// Comes to its end when the processes have ended that this host has given it; `None`: there are none.
+    pub busy: Option<OwnedFd>,
 }
 
 /// What came of trying to accept.
@@ -74,10 +85,11 @@ impl Bound {
     ) -> anyhow::Result<Vec<Self>> {
         let left = inherited.left(&mark(trigger, address), address);
         if !left.is_empty() {
-            let adopted = left.into_iter().map(|socket| {
+            let adopted = left.into_iter().map(|Left { socket, busy }| {
                 let left = !matches!(address, Address::Inherited(_));
                 Ok(Self {
                     left,
+                    busy,
                     ..adopt(socket, options)?
                 })
             });
@@ -130,6 +142,7 @@ impl Bound {
             socket,
             path,
             left,
+            busy,
         } = self;
         // Only a descriptor that is none could be refused this.
         let _ = rustix::io::ioctl_fionbio(&socket, true);
@@ -150,6 +163,7 @@ impl Bound {
                     socket,
                     path,
                     left,
+                    busy,
                 };
                 Err((bound, error))
             }
@@ -203,6 +217,11 @@ impl Bound {
         self.adapt(options)
     }
 
+    /// What comes to its end when the processes have ended that a host before this one has given it, once.
+    pub fn busy(&mut self) -> Option<OwnedFd> {
+        self.busy.take()
+    }
+
     /// Whether a job has shut it down.
     pub fn is_shut(&self) -> bool {
         let mut watched = [PollFd::new(&*self.socket, PollFlags::RDHUP)];
@@ -228,6 +247,7 @@ impl Listener {
             socket: self.socket.into_inner(),
             path: self.path,
             left: false,
+            busy: None,
         }
     }
 
@@ -339,6 +359,7 @@ fn inet(address: SocketAddr, options: &SocketOptions) -> anyhow::Result<Bound> {
         socket: Arc::new(socket.into()),
         path: None,
         left: false,
+        busy: None,
     })
 }
 
@@ -358,6 +379,7 @@ fn unix_abstract(name: &str, options: &SocketOptions) -> anyhow::Result<Bound> {
         socket: Arc::new(socket.into()),
         path: None,
         left: false,
+        busy: None,
     })
 }
 
@@ -370,6 +392,7 @@ fn unix_path(path: &Path, options: &SocketOptions) -> anyhow::Result<Bound> {
         socket: Arc::new(socket.into()),
         path: Some(owned),
         left: false,
+        busy: None,
     })
 }
 
@@ -390,6 +413,7 @@ pub fn control(path: &Path) -> anyhow::Result<Bound> {
         socket: Arc::new(socket.into()),
         path: Some(owned),
         left: false,
+        busy: None,
     })
 }
 
@@ -419,5 +443,6 @@ fn adopt(socket: OwnedFd, options: &SocketOptions) -> anyhow::Result<Bound> {
         socket: Arc::new(socket.into()),
         path: None,
         left: false,
+        busy: None,
     })
 }

@@ -112,7 +112,8 @@ impl Service {
     /// Begins to serve at one listener, until the drain begins or it is withdrawn. The listener is
     /// closed then, or when the last process that has it has ended; connections go on.
     pub fn serve(&self, post: Post, drain: Drain, workers: &Workers) -> Served {
-        let (served, relief) = served();
+        let gives = matches!(self, Self::HandOver(_));
+        let (served, relief) = served(gives);
         match self {
             Self::Accept(accepting) => {
                 let home = workers.home();

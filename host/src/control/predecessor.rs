@@ -41,14 +41,15 @@ impl Predecessor {
         send(host.as_fd(), b"share").context("cannot ask it for its listeners")?;
         loop {
             let mut packet = [0; 512];
-            let (count, mut sockets) = packet::receive(host.as_fd(), &mut packet)
+            let (count, sockets) = packet::receive(host.as_fd(), &mut packet)
                 .context("cannot hear what its listeners are")?;
             let text = String::from_utf8_lossy(&packet[..count]);
             match text.split_once(' ') {
                 Some(("socket", name)) => {
-                    let socket = sockets.pop();
+                    let mut sockets = sockets.into_iter();
+                    let socket = sockets.next();
                     let socket = socket.context("there is no descriptor for its listener")?;
-                    inherited.add(name.to_owned(), socket);
+                    inherited.add_left(name.to_owned(), socket, sockets.next());
                 }
                 None if text == "end" => {
                     let path = path.to_owned();

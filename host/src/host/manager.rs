@@ -3,12 +3,13 @@
 
 use std::collections::HashSet;
 use std::env;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tracing::warn;
+
+use crate::listener::Shared;
 
 /// What the service manager keeps for the next host.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Store {
     }
 
     /// Gives it these listeners, and has it drop those it had beside them.
-    pub fn keep(&mut self, listeners: &[(String, Arc<OwnedFd>)]) {
+    pub fn keep(&mut self, listeners: &[(String, Shared)]) {
         let names: HashSet<_> = listeners.iter().map(|(name, _)| name.clone()).collect();
         let gone: Vec<_> = self.stored.difference(&names).cloned().collect();
         for name in gone {
@@ -52,7 +53,7 @@ impl Store {
             warn!(reason, "listen");
         }
         let known = std::mem::take(&mut self.stored);
-        for (name, socket) in listeners.iter().take(self.room) {
+        for (name, Shared { socket, .. }) in listeners.iter().take(self.room) {
             let state = [NotifyState::FdStore, NotifyState::FdName(name)];
             // It passes over a socket that it has.
             match sd_notify::notify_with_fds(&state, &[socket.as_fd()]) {

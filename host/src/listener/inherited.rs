@@ -19,9 +19,17 @@ pub struct Inherited {
     /// By a service manager. What a trigger takes is empty here.
     given: HashMap<String, Vec<OwnedFd>>,
     /// By a host before this one, under their marks.
-    left: HashMap<String, Vec<OwnedFd>>,
+    left: HashMap<String, Vec<Left>>,
     /// What this host has bound itself while it had the right to.
     ahead: Vec<(Address, Bound)>,
+}
+
+/// A listener that a host before this one has left.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub socket: OwnedFd,
+    /// Comes to its end when the processes have ended that were given it; `None`: there are none.
+    pub busy: Option<OwnedFd>,
 }
 
 impl Inherited {
@@ -48,12 +56,17 @@ impl Inherited {
 
     /// Adds one.
     pub fn add(&mut self, name: String, socket: OwnedFd) {
-        let sockets = if name.starts_with(MARK) {
-            &mut self.left
+        if name.starts_with(MARK) {
+            self.add_left(name, socket, None);
         } else {
-            &mut self.given
-        };
-        sockets.entry(name).or_default().push(socket);
+            self.given.entry(name).or_default().push(socket);
+        }
+    }
+
+    /// Adds one that a host before this one leaves, which processes have until `busy` comes to its end.
+    pub fn add_left(&mut self, mark: String, socket: OwnedFd, busy: Option<OwnedFd>) {
+        let left = Left { socket, busy };
+        self.left.entry(mark).or_default().push(left);
     }
 
     /// Closes what a host before this one has left, or was bound ahead, and nobody has taken.
@@ -69,7 +82,7 @@ impl Inherited {
 
     /// What a host before this one has left for `address` under this mark: one socket, or all of an inherited
     /// name.
-    pub(super) fn left(&mut self, mark: &str, address: &Address) -> Vec<OwnedFd> {
+    pub(super) fn left(&mut self, mark: &str, address: &Address) -> Vec<Left> {
         let Some(left) = self.left.get_mut(mark) else {
             return Vec::new();
         };

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use crate::connection::Local;
-use crate::listener::Bound;
+use crate::listener::{Bound, Shared};
 use crate::plan::SocketOptions;
 
 /// How long to wait before a listener that a job has shut down is bound anew, at first and when
@@ -39,22 +40,29 @@ pub(super) type Busy = oneshot::Receiver<Infallible>;
 #[derive(Debug)]
 pub struct Served(mpsc::Sender<Ask>);
 
-/// The other end of that.
+/// The other end of that, held by whoever serves there until no process of theirs has the listener any more.
 #[derive(Debug)]
-pub(super) struct Relief(mpsc::Receiver<Ask>);
+pub(super) struct Relief {
+    asked: mpsc::Receiver<Ask>,
+    /// Whether processes are given the listener.
+    gives: bool,
+    /// Closed with this, which a host that takes the place of this one sees.
+    kept: Option<OwnedFd>,
+}
 
 #[derive(Debug)]
 enum Ask {
     /// For the post: nobody is served there any more.
     Withdraw(oneshot::Sender<Post>),
     /// For the socket: it is served as before.
-    Share(oneshot::Sender<Option<Arc<OwnedFd>>>),
+    Share(oneshot::Sender<Option<Shared>>),
 }
 
-/// Both ends.
-pub(super) fn served() -> (Served, Relief) {
+/// Both ends, for a service that `gives` the listener to processes or does not.
+pub(super) fn served(gives: bool) -> (Served, Relief) {
     let (ask, asked) = mpsc::channel(1);
-    (Served(ask), Relief(asked))
+    let kept = None;
+    (Served(ask), Relief { asked, gives, kept })
 }
 
 impl Served {
@@ -67,7 +75,7 @@ impl Served {
     }
 
     /// The socket, which is served all the same. `None`: there is none at the moment.
-    pub async fn share(&self) -> Option<Arc<OwnedFd>> {
+    pub async fn share(&self) -> Option<Shared> {
         let (reply, socket) = oneshot::channel();
         self.0.send(Ask::Share(reply)).await.ok()?;
         socket.await.ok().flatten()
@@ -78,25 +86,52 @@ impl Relief {
     /// Resolves when the post is asked for, whose socket is `shared`.
     pub async fn asked(&mut self, shared: Weak<OwnedFd>) -> oneshot::Sender<Post> {
         loop {
-            match self.0.recv().await {
+            match self.asked.recv().await {
                 Some(Ask::Withdraw(reply)) => return reply,
-                Some(Ask::Share(reply)) => drop(reply.send(shared.upgrade())),
+                Some(Ask::Share(reply)) => {
+                    let shared = shared.upgrade().map(|socket| self.share(socket));
+                    let _ = reply.send(shared);
+                }
                 // The host holds it no more, and asks nothing.
                 None => std::future::pending().await,
             }
         }
     }
+
+    fn share(&mut self, socket: Arc<OwnedFd>) -> Shared {
+        let pair = self.gives.then(UnixStream::pair);
+        let (kept, busy) = pair.and_then(Result::ok).unzip();
+        self.kept = kept.map(OwnedFd::from);
+        let busy = busy.map(OwnedFd::from);
+        Shared { socket, busy }
+    }
+}
+
+/// Resolves when the other end of this is closed, however that comes.
+fn until_closed(end: OwnedFd) -> Busy {
+    let (over, busy) = oneshot::channel();
+    tokio::spawn(async move {
+        let end = UnixStream::from(end);
+        if end.set_nonblocking(true).is_ok()
+            && let Ok(end) = tokio::net::UnixStream::from_std(end)
+        {
+            // Nothing is ever sent.
+            let _ = end.readable().await;
+        }
+        drop(over);
+    });
+    busy
 }
 
 impl Post {
-    /// One that nobody has served at.
-    pub fn new(bound: Bound, options: SocketOptions) -> Self {
+    /// One that nobody of this host has served at.
+    pub fn new(mut bound: Bound, options: SocketOptions) -> Self {
         Self {
             local: bound.local.clone(),
             options,
+            busy: bound.busy().map(until_closed),
             bound: Some(bound),
             taken: Weak::new(),
-            busy: None,
         }
     }
 
