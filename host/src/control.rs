@@ -211,3 +211,41 @@ fn connect(path: &Path) -> io::Result<OwnedFd> {
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_answer_is_heard_as_it_was_given(kind in 0..3, text: String) {
+            let answer = match kind {
+                0 => Answer::Done(text),
+                1 => Answer::Asked(text),
+                _ => Answer::Refused(text),
+            };
+            prop_assert_eq!(Answer::of_packet(&answer.to_packet()).unwrap(), answer);
+        }
+
+        #[test]
+        fn any_packet_is_an_answer_or_makes_no_sense(
+            word in "(done|asked|refused)? ?", rest: Vec<u8>,
+        ) {
+            let packet = [word.as_bytes(), &rest].concat();
+            if let Err(error) = Answer::of_packet(&packet) {
+                prop_assert!(word.len() < 2 || !word.ends_with(' '));
+                prop_assert!(!error.to_string().chars().any(char::is_control));
+            }
+        }
+
+        #[test]
+        fn an_answer_that_is_too_long_is_cut_and_heard(character: char, more in 0..9_usize) {
+            let text = character.to_string().repeat(PACKET / character.len_utf8() + more);
+            let packet = Answer::Asked(text).to_packet();
+            prop_assert!(packet.len() <= PACKET);
+            prop_assert!(matches!(Answer::of_packet(&packet), Ok(Answer::Asked(_))));
+        }
+    }
+}

@@ -140,7 +140,7 @@ impl Model {
 
     /// Bytes at a place that a call reads.
     fn load(&self, at: u32, length: u32, align: u32) -> Answer<&[u8]> {
-        let end = self::within(at, length, align)?;
+        let end = within(at, length, align)?;
         self.page.get(at as usize..end).ok_or(Not::Unforeseen)
     }
 

@@ -91,13 +91,33 @@ impl fmt::Write for Escaping<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn shown(text: &str) -> String {
+        let mut line = String::new();
+        let mut writer = Writer::new(&mut line);
+        write!(Escaping(&mut writer), "{text}").unwrap();
+        line
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_shown() {
-        let mut line = String::new();
-        let mut writer = Writer::new(&mut line);
-        write!(Escaping(&mut writer), "a\x1b[2J\u{9b}b\nc é").unwrap();
+        let line = shown("a\x1b[2J\u{9b}b\nc é");
         assert_eq!(line, "a\\u{1b}[2J\\u{9b}b\\nc é");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_is_one_line_and_nothing_is_left_out(
+            text in "(\\PC|[\\x00-\\x1f\\x7f-\\u{9f}]|.){0,40}"
+        ) {
+            let line = shown(&text);
+            prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+            for word in text.split(char::is_control) {
+                prop_assert!(line.contains(word), "{line:?}");
+            }
+        }
     }
 }

@@ -189,3 +189,32 @@ impl fmt::Display for Stage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reads one from any bytes; what it has read is what writing it makes, or shorter.
+    fn read<T: Serialize + for<'a> Deserialize<'a>>(packet: &[u8]) -> Result<(), TestCaseError> {
+        if let Ok((message, rest)) = postcard::take_from_bytes::<T>(packet) {
+            let written = postcard::to_allocvec(&message).unwrap();
+            prop_assert!(written.len() <= packet.len() - rest.len());
+            prop_assert!(postcard::from_bytes::<T>(&written).is_ok());
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// A host that was taken over sends what it likes.
+        #[test]
+        fn any_packet_is_a_message_or_none(kind in 0..9_u8, rest: Vec<u8>) {
+            let packet = [&[kind][..], &rest].concat();
+            read::<Order>(&packet)?;
+            read::<Request>(&packet)?;
+            read::<Report>(&packet)?;
+            read::<Verdict>(&packet)?;
+        }
+    }
+}
