@@ -53,9 +53,11 @@ fn places_are_as_many_as_there_are_to_be_whenever_that_changes() {
             // All are there again, however the changes met those who waited.
             let all = ceiling.take(3).await;
             assert!(ceiling.take_at_once(1).is_none());
-            assert_eq!(ceiling.held(), 3);
             drop(all);
-            assert_eq!(ceiling.held(), 0);
+            // What was above the ceiling is counted until whoever takes it away has had a turn.
+            while ceiling.held() != 0 {
+                yield_now().await;
+            }
         });
     });
 }
