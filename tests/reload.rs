@@ -224,6 +224,21 @@ fn what_a_confined_host_can_no_longer_touch_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_host_whose_ready_lines_nobody_reads_goes_on() {
+    let job = "[trigger.job]\nlisten = \"127.0.0.1:0\"\nscript = \"echo here\"\naccept = true\n";
+    let many = "\"127.0.0.1:0\", ".repeat(100);
+    let more = format!("{job}[trigger.many]\nlisten = [{many}]\nscript = \"true\"\n");
+    let host = Host::start(job);
+    // More lines than a pipe holds.
+    for _ in 0..30 {
+        assert_eq!(host.reload(&more).code, Some(0));
+        assert_eq!(host.reload(job).code, Some(0));
+    }
+    assert_eq!(host.ask("job", b""), b"here\n");
+    assert_eq!(host.stop().code(), Some(0));
+}
+
+#[test]
 fn a_thousand_reloads_under_load_refuse_lose_and_leak_nothing() {
     let two = [
         format!("{ECHO}limits = {{ deadline = \"1m\" }}\n{HELLO}"),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
@@ -91,7 +92,11 @@ impl Host {
             workers,
             store,
         };
-        host.turn_to(plan).await;
+        let ready = host.turn_to(plan).await;
+        // Whoever started this may not listen; that is no reason not to serve.
+        let _ = io::stdout()
+            .write_all(ready.as_bytes())
+            .and_then(|()| io::stdout().flush());
         host.inherited.forget_left();
         for name in host.inherited.unclaimed() {
             warn!(name, reason = "no trigger listens on fd:NAME", "listen");
@@ -199,7 +204,8 @@ impl Host {
         let answer = match bound {
             Ok(plan) => {
                 let tally = plan.tally(&self.standing);
-                self.turn_to(plan).await;
+                let ready = self.turn_to(plan).await;
+                announce(&ready);
                 let Tally {
                     added,
                     changed,
@@ -231,8 +237,9 @@ impl Host {
     }
 
     /// Serves `plan` in place of what was served. Handlers that are the same go on, listeners that are
-    /// there already change hands, and the rest is closed when all of the new is served.
-    async fn turn_to(&mut self, plan: BoundPlan) {
+    /// there already change hands, and the rest is closed when all of the new is served. Gives the ready
+    /// lines of what was bound.
+    async fn turn_to(&mut self, plan: BoundPlan) -> String {
         let before = std::mem::replace(&mut self.standing, plan.standing.clone());
         self.limit
             .resize(plan.capacity.connections, plan.capacity.files)
@@ -282,14 +289,11 @@ impl Host {
                 }
             }
         }
-        // Whoever started this may not listen; that is no reason not to serve.
-        let _ = io::stdout()
-            .write_all(ready.as_bytes())
-            .and_then(|()| io::stdout().flush());
         if self.store.is_there() {
             let listeners = self.share().await;
             self.store.keep(&listeners);
         }
+        ready
     }
 
     /// Serves at listeners that are bound for it, and adds their ready lines.
@@ -397,6 +401,21 @@ impl Host {
             () = told => unreachable!("it tells for ever"),
         };
         info!(cut = drained == Drained::Cut, "exit");
+    }
+}
+
+/// Writes ready lines as far as there is room: who has heard of the start may have stopped to listen, and a
+/// host that waits for a reader serves nobody. The log has them, too.
+fn announce(ready: &str) {
+    let stdout = io::stdout();
+    for line in ready.split_inclusive('\n') {
+        let mut watched = [PollFd::new(&stdout, PollFlags::OUT)];
+        // A pipe that is ready has room for 4096 bytes, and a line is shorter.
+        let room = poll(&mut watched, Some(&Timespec::default())) == Ok(1)
+            && watched[0].revents() == PollFlags::OUT;
+        if !room || rustix::io::write(&stdout, line.as_bytes()).is_err() {
+            return;
+        }
     }
 }
 
