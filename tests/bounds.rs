@@ -133,7 +133,8 @@ fn a_guest_is_not_charged_for_what_the_system_does_while_it_would_compute() {
     );
     let mut client = host.connect("burn");
     assert_eq!(client.line(), "begun");
-    // By its own clock it computes for longer than its limit, most of which it does not run.
+    // By its own clock it computes for longer than its limit, most of which it does not run: time that passes
+    // is what this is about, and nothing tells of it.
     host.signal(Signal::SIGSTOP);
     thread::sleep(Duration::from_secs(2));
     host.signal(Signal::SIGCONT);
@@ -162,10 +163,13 @@ fn the_log_tells_the_time_on_the_processor_of_guests_and_not_of_processes() {
         "#,
     );
     assert_eq!(host.connect("burn").rest(), b"begun\ndone");
-    let burnt = host.ended("burn")["cpu_ms"].as_u64().unwrap();
-    assert!((1..=50).contains(&burnt), "{burnt}");
+    let burnt = host.ended("burn");
+    let [used, lasted] = ["cpu_ms", "ms"].map(|key| burnt[key].as_u64().unwrap());
+    // To begin takes its time, too, so it may be a little more than what the guest computes.
+    assert!((1..=lasted).contains(&used), "{burnt}");
     let mut client = host.connect("wait");
     client.echo(b"hi");
+    // Time that passes, and that is not to be counted.
     thread::sleep(Duration::from_millis(100));
     drop(client);
     let waited = host.ended("wait");
@@ -208,7 +212,7 @@ fn a_client_that_has_begun_may_take_its_time() {
     for client in &mut clients {
         client.write_all(b"h").unwrap();
     }
-    // Longer than the first byte may take.
+    // Longer than the first byte may take; that nothing comes of it is the point, so there is nothing to wait for.
     thread::sleep(Duration::from_millis(1200));
     for mut client in clients {
         assert_eq!(client.bytes(1), b"h");

@@ -227,7 +227,7 @@ impl Gate {
             meter,
             permits,
         };
-        let record = Record::new(&self.accepting, &connection);
+        let record = Record::new(&self.accepting, &connection, self.drain.clone());
         let start = Start {
             accepting: self.accepting.clone(),
             facts: self.facts.clone(),
@@ -302,10 +302,12 @@ struct Record {
     meter: Arc<Meter>,
     counted: bool,
     outcome: Outcome,
+    /// The host waits for the line, and not only for the work: that may have ended on another thread.
+    _drain: Drain,
 }
 
 impl Record {
-    fn new(accepting: &Accepting, connection: &Connection) -> Self {
+    fn new(accepting: &Accepting, connection: &Connection, drain: Drain) -> Self {
         Self {
             trigger: accepting.trigger.clone(),
             id: connection.id,
@@ -313,6 +315,7 @@ impl Record {
             meter: connection.meter.clone(),
             counted: !matches!(accepting.handler, Handler::Exec(_)),
             outcome: Outcome::Failed("the host failed; this is a bug in it".to_owned()),
+            _drain: drain,
         }
     }
 }
