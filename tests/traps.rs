@@ -383,3 +383,68 @@ fn a_folder_that_cannot_hold_core_dumps_is_told_at_the_start() {
         said.stderr
     );
 }
+
+/// Debug information of one unit, over all addresses, whose entries these are by the numbers of their kinds: 2 is a function,
+/// 3 one that is compiled into another, 4 the same with its ranges in a list.
+fn dwarf(entries: &[u8], ranges: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let everywhere = [[0; 4], [0xff, 0xff, 0, 0]].concat();
+    let abbreviations = [
+        &[1, 0x11, 1, 0x11, 0x01, 0x12, 0x06, 0, 0][..],
+        &[2, 0x2e, 1, 0x11, 0x01, 0x12, 0x06, 0, 0],
+        &[3, 0x1d, 1, 0x11, 0x01, 0x12, 0x06, 0, 0],
+        &[4, 0x1d, 0, 0x55, 0x17, 0, 0],
+        &[0],
+    ];
+    let mut unit = vec![4, 0, 0, 0, 0, 0, 4, 1];
+    unit.extend(&everywhere);
+    for entry in entries {
+        unit.push(*entry);
+        match entry {
+            0 => {}
+            4 => unit.extend([0; 4]),
+            _ => unit.extend(&everywhere),
+        }
+    }
+    let length = u32::try_from(unit.len()).unwrap().to_le_bytes();
+    vec![
+        (".debug_abbrev", abbreviations.concat()),
+        (".debug_info", [&length[..], &unit].concat()),
+        (".debug_ranges", ranges.to_vec()),
+    ]
+}
+
+#[test]
+fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
+    let deep = dwarf(&[&[2][..], &[3; 200_000]].concat(), &[]);
+    // Each of these functions is in 100,000 places.
+    let places = [[0, 0, 0, 0, 1, 0, 0, 0]; 100_000].concat();
+    let wide = dwarf(&[&[2][..], &[4; 100_000]].concat(), &places);
+    let cut = deep
+        .iter()
+        .map(|(name, bytes)| (*name, bytes[..bytes.len() / 2].to_vec()));
+    let cut = cut.collect();
+    let dir = tempfile::tempdir().unwrap();
+    let mut triggers = String::new();
+    for (name, sections) in [("deep", deep), ("wide", wide), ("cut", cut)] {
+        let mut bytes = module("_Z1f1A1BIS_S_E1CIS1_S1_E1DIS3_S3_E");
+        for (section, data) in sections {
+            let section = wasm_encoder::CustomSection {
+                name: section.into(),
+                data: data.into(),
+            };
+            wasm_encoder::Encode::encode(&wasm_encoder::SectionId::Custom, &mut bytes);
+            wasm_encoder::Encode::encode(&section, &mut bytes);
+        }
+        fs::write(dir.path().join(format!("{name}.wasm")), bytes).unwrap();
+        triggers +=
+            &format!("[trigger.{name}]\nlisten = \"127.0.0.1:0\"\nwasm = \"{name}.wasm\"\n");
+    }
+    let host = Host::start_in(dir, &triggers, |_| {});
+    for name in ["deep", "wide", "cut"] {
+        trapped(&host, name, 1);
+        let lines = host.backtrace(name);
+        assert!((2..=40).contains(&lines.len()), "{name}: {lines:#?}");
+        assert!(lines[0].starts_with("0: _Z1f1A1B"), "{name}: {lines:#?}");
+    }
+    trapped(&host, "deep", 2);
+}

@@ -7,6 +7,7 @@ mod cache;
 mod compiler;
 mod coredumps;
 mod fault;
+mod folder;
 mod pool;
 mod progress;
 mod slot;

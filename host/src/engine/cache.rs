@@ -3,7 +3,6 @@
 //! good as none; a cache that cannot be used costs time and nothing else.
 
 mod entry;
-pub(super) mod folder;
 mod sweep;
 
 use std::io::{self, Read as _, Write as _};
@@ -16,6 +15,7 @@ use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::process::{Resource, getrlimit};
 use tracing::warn;
 
+use super::folder;
 use crate::plan::Location;
 pub use entry::Key;
 use entry::{HEADER, LARGEST};

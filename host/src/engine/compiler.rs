@@ -28,13 +28,13 @@ pub struct Compiler {
     /// What machine code depends on beside the guest.
     settings: Digest,
     /// By the digests of the files.
-    made: Mutex<HashMap<Digest, Slot>>,
+    made: Mutex<HashMap<Digest, Pending>>,
     /// Whether it was told already that the cache cannot be written.
     told: AtomicBool,
 }
 
 /// Filled by the first who asks, while the others wait. Errors are kept as they are shown.
-type Slot = Arc<OnceLock<Result<Made, String>>>;
+type Pending = Arc<OnceLock<Result<Made, String>>>;
 
 /// A guest that is ready.
 #[derive(Clone)]

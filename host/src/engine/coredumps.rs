@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use rustix::process::{Resource, getrlimit};
 
-use super::cache::folder;
+use super::folder;
 use crate::plan;
 
 /// The ending of their names.
@@ -18,6 +18,9 @@ const ENDING: &str = ".coredump";
 
 /// How many there may be: a folder with very many files is slow to look through.
 const MOST: usize = 1000;
+
+/// Why one is not kept at all.
+pub(super) const TOO_LARGE: &str = "it is larger than all may be together";
 
 /// A folder of core dumps.
 #[derive(Debug)]
@@ -48,6 +51,11 @@ impl Coredumps {
         })
     }
 
+    /// Bytes of all of them together, at most.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Where they are.
     pub fn path(&self) -> &Path {
         &self.path
@@ -60,7 +68,7 @@ impl Coredumps {
     pub(super) fn keep(&self, name: &str, time: SystemTime, core: &[u8]) -> io::Result<PathBuf> {
         let size = core.len() as u64;
         if size > self.total {
-            return Err(io::Error::other("it is larger than all may be together"));
+            return Err(io::Error::other(TOO_LARGE));
         }
         // A file that grew past this limit would end the host by a signal.
         if getrlimit(Resource::Fsize)
@@ -89,7 +97,10 @@ impl Coredumps {
         for entry in self.dir.entries()? {
             let entry = entry?;
             let name = entry.file_name();
-            let found = entry.metadata()?;
+            // Another host may make room in it, too.
+            let Ok(found) = entry.metadata() else {
+                continue;
+            };
             if found.is_file() && name.to_string_lossy().ends_with(ENDING) {
                 files.push(((found.mtime(), found.mtime_nsec()), found.size(), name));
             }
@@ -101,7 +112,10 @@ impl Coredumps {
             if sum + size <= self.total && count < MOST {
                 break;
             }
-            self.dir.remove_file(name)?;
+            match self.dir.remove_file(name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             sum -= freed;
             count -= 1;
         }

@@ -6,6 +6,7 @@
 mod places;
 
 use std::collections::HashMap;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use wasmtime::{Error, Store, Trap, WasmBacktrace, WasmCoreDump};
 
+use super::coredumps::TOO_LARGE;
 use super::{Coredumps, Engine};
 use crate::trigger::printable;
 use crate::wasm::{Digest, Wasm};
@@ -31,7 +33,7 @@ const KINDS: usize = 16;
 const LINES: usize = 40;
 const LINE: usize = 300;
 
-/// One at a time, over the whole host: it takes a thread, and memory for a dump.
+/// One at a time, over the whole host.
 static BUSY: Semaphore = Semaphore::const_new(1);
 
 /// How long a connection waits for that: a disk may not answer for ever.
@@ -61,8 +63,18 @@ pub struct Fault {
     of: Faults,
     id: u64,
     error: Error,
-    core: Option<Vec<u8>>,
+    dump: Option<Dump>,
 }
+
+/// A core dump that is not yet written. There is never a second one.
+#[derive(Debug)]
+struct Dump {
+    core: Vec<u8>,
+    turn: Turn,
+}
+
+/// The right to do what takes a thread, and memory for a dump.
+type Turn = SemaphorePermit<'static>;
 
 /// A function on a stack.
 #[derive(Clone, Debug)]
@@ -111,7 +123,7 @@ impl Faults {
             of: self.clone(),
             id,
             error,
-            core: None,
+            dump: None,
         })
     }
 }
@@ -125,27 +137,47 @@ impl Fault {
         let Some(turn) = turn().await else {
             return self;
         };
+        let most = self.of.0.coredumps.as_ref().map_or(0, |it| it.total());
         let taken = spawn_blocking(move || {
-            let _turn = turn;
             let name = self.of.0.guest.to_string_lossy();
             let dump = self.error.downcast_ref::<WasmCoreDump>();
-            self.core = dump.map(|dump| dump.serialize(&mut store, &name));
+            let size = |dump: &WasmCoreDump| {
+                let sizes = dump.memories().iter().map(|it| it.data_size(&store));
+                sizes.sum::<usize>() as u64
+            };
+            // A dump of more would be put together for nothing.
+            let dump = dump.filter(|dump| {
+                let size = size(dump);
+                let fits = size <= most;
+                if !fits {
+                    unkept(&self.of.0, self.id, size, &TOO_LARGE);
+                }
+                fits
+            });
+            self.dump = dump.map(|dump| Dump {
+                core: dump.serialize(&mut store, &name),
+                turn,
+            });
             self
         });
         match taken.await {
             Ok(fault) => fault,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // It is never aborted: its runtime is going down, and this one with it.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
-    /// Writes it to the log, and its core dump to the disk. To be awaited when the connection has given
-    /// back its place.
+    /// Writes it to the log, and its core dump to the disk. A place that is held meanwhile is had for some seconds more
+    /// by nobody, where the disk is slow.
     pub async fn tell(self) {
         let Self {
             of: Faults(shared),
             id,
             error,
-            core,
+            dump,
         } = self;
         let frames: Vec<_> = error
             .downcast_ref::<WasmBacktrace>()
@@ -159,10 +191,12 @@ impl Fault {
                 offset: frame.module_offset(),
             })
             .collect();
-        if core.is_none() && !shared.debug {
-            return say(&shared, id, &frames, &[]);
-        }
-        let Some(turn) = turn().await else {
+        let (core, turn) = match dump {
+            Some(Dump { core, turn }) => (Some(core), Some(turn)),
+            None if shared.debug => (None, turn().await),
+            None => (None, None),
+        };
+        let Some(turn) = turn else {
             return say(&shared, id, &frames, &[]);
         };
         let told = spawn_blocking(move || {
@@ -183,7 +217,7 @@ impl Fault {
 }
 
 /// The right to do such a thing; `None` when others do for too long.
-async fn turn() -> Option<SemaphorePermit<'static>> {
+async fn turn() -> Option<Turn> {
     timeout(PATIENCE, BUSY.acquire()).await.ok()?.ok()
 }
 
@@ -215,20 +249,41 @@ fn keep(shared: &Shared, id: u64, core: &[u8], coredumps: &Coredumps) {
             let coredump = path.to_string_lossy();
             info!(%trigger, id, coredump = &*coredump, bytes = core.len(), "output");
         }
-        Err(error) => {
-            let folder = coredumps.path().display();
-            let reason = format!("cannot keep a core dump in {folder}: {error}");
-            warn!(%trigger, id, bytes = core.len(), reason, "output");
-        }
+        Err(error) => unkept(shared, id, core.len() as u64, &error),
     }
 }
 
-/// A name as its source has it.
+fn unkept(shared: &Shared, id: u64, bytes: u64, why: &dyn fmt::Display) {
+    let folder = shared
+        .coredumps
+        .as_ref()
+        .map(|it| it.path().display().to_string());
+    let reason = format!(
+        "cannot keep a core dump in {}: {why}",
+        folder.unwrap_or_default()
+    );
+    warn!(trigger = %shared.trigger, id, bytes, reason, "output");
+}
+
+/// A name as its source has it, as much of that as a line holds. What it means is the guest's to say, and may be of any length.
 fn demangled(name: &str) -> String {
-    if let Ok(name) = rustc_demangle::try_demangle(name) {
-        return format!("{name:#}");
+    let mut short = Short(String::new());
+    // An error: there was more.
+    let _ = write!(short, "{:#}", rustc_demangle::demangle(name));
+    short.0
+}
+
+/// The beginning of a text.
+struct Short(String);
+
+impl fmt::Write for Short {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        for character in more.chars() {
+            if self.0.len() >= LINE {
+                return Err(fmt::Error);
+            }
+            self.0.push(character);
+        }
+        Ok(())
     }
-    let cpp = cpp_demangle::Symbol::new(name).ok();
-    cpp.and_then(|symbol| symbol.demangle().ok())
-        .unwrap_or_else(|| name.to_owned())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, MetadataExt as _};
 
 use super::entry::Key;
-use super::folder;
+use crate::engine::folder;
 
 /// The ending of entries.
 const ENTRY: &str = ".guest";

@@ -1,5 +1,5 @@
-//! The folder of the cache: where it is, and whether nobody but the host's user can put anything
-//! there. Code that is found in it will run in the host, outside of every sandbox.
+//! A folder in which the host keeps what is its own, compiled guests and core dumps: whether nobody but the host's user can put
+//! anything there. Code that is found in the cache will run in the host, outside of every sandbox.
 
 use std::env;
 use std::io;
@@ -106,15 +106,15 @@ fn ours(dir: &Dir, at: &Path, but_for: u32) -> anyhow::Result<()> {
         .with_context(|| format!("cannot look at {}", at.display()))?;
     ensure!(
         is_ours(&found),
-        "{} belongs to the user {}, who could put code of theirs there; give it to the user {}, or \
-         choose another folder",
+        "{} belongs to the user {}, who could replace what the host keeps there; give it to the \
+         user {}, or choose another folder",
         at.display(),
         found.uid(),
         geteuid().as_raw()
     );
     ensure!(
         found.mode() & OTHERS_WRITE == 0 || found.mode() & but_for != 0,
-        "others may write to {} (mode {:04o}) and could put code of theirs there; take that right \
+        "others may write to {} (mode {:04o}) and could replace what the host keeps there; take that right \
          away with `chmod go-w`, or choose another folder",
         at.display(),
         found.mode() & 0o7777
