@@ -20,7 +20,8 @@ fn confined(dir: &Path, triggers: &str, then: impl FnOnce() + Send) {
     let plan = Plan::load(&file).unwrap();
     thread::scope(|scope| {
         let confined = scope.spawn(|| {
-            let confinement = confine::enter(&plan, &file, &mut Inherited::default()).unwrap();
+            let confinement =
+                confine::enter(&plan, &file, None, &mut Inherited::default()).unwrap();
             assert_eq!(confinement.covers(&plan, &file), Ok(()));
             then();
         });
@@ -158,7 +159,7 @@ fn a_user_of_the_host_that_is_not_known_is_refused() {
         );
         fs::write(&file, plan).unwrap();
         let plan = Plan::load(&file).unwrap();
-        let refused = confine::enter(&plan, &file, &mut Inherited::default());
+        let refused = confine::enter(&plan, &file, None, &mut Inherited::default());
         assert_eq!(format!("{:#}", refused.unwrap_err()), wanted);
     }
 }

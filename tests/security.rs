@@ -63,12 +63,12 @@ fn the_command_says_it_and_loads_nothing() {
 }
 
 fn reach(text: &str) -> Reach {
-    Reach::of(&plan(text), Path::new("/srv/triggers.toml"))
+    Reach::of(&plan(text), Path::new("/srv/triggers.toml"), None)
 }
 
 /// What a host of the first plan cannot do for the second.
 fn beyond(first: &str, second: &str) -> Option<Beyond> {
-    reach(first).covers(&reach(second)).err()
+    reach(first).covers(&reach(second), true).err()
 }
 
 fn guest(more: &str) -> String {

@@ -10,12 +10,14 @@ use std::io::{BufRead as _, BufReader, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
+use nix::unistd::geteuid;
 use rustix::io::FdFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
@@ -133,6 +135,90 @@ fn what_a_trigger_says_of_its_socket_holds_after_an_upgrade_and_each_port_stays_
     for address in host.addresses("echo") {
         assert_eq!(Client::to(address).ask(b"hi"), b"hi");
     }
+}
+
+#[test]
+fn a_host_that_has_become_somebody_else_is_told_what_to_do_and_upgraded() {
+    if !geteuid().is_root() {
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // One that it can bind in later, and one in which only root can.
+    let run = dir.path().join("run");
+    fs::create_dir(&run).unwrap();
+    chown(&run, Some(NOBODY), Some(NOBODY)).unwrap();
+    let plan = r#"
+        [host]
+        user = 65534
+        group = 65534
+        cache = false
+        [trigger.echo]
+        listen = ["127.0.0.1:0", "unix:{dir}/echo", "unix:{dir}/run/echo"]
+        wasm = "{guest:echo}"
+    "#;
+    let mut host = Host::start_in(dir, plan, |_| {});
+    for _ in 0..2 {
+        let next = host.upgrade(plan);
+        assert_eq!(next.addresses("echo"), host.addresses("echo"));
+        assert_eq!(host.wait().code(), Some(0));
+        // Not even to see whether somebody listens there.
+        let came = |line: &&serde_json::Value| verb(line) == "end";
+        assert_eq!(host.log().iter().filter(came).count(), 0);
+        host = next;
+    }
+    // Nothing stays root but what removes the paths, and that has nothing else.
+    let children = |pid: &str| {
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        list.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let [spawner] = &children(&host.pid().to_string())[..] else {
+        panic!("one child is wanted")
+    };
+    let [remover] = &children(spawner)[..] else {
+        panic!("one child of that is wanted")
+    };
+    for (pid, user) in [(spawner, NOBODY), (remover, 0)] {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(
+            status.contains(&format!("\nUid:\t{user}\t{user}\t{user}\t{user}\n")),
+            "{status}"
+        );
+    }
+    let open = fs::read_dir(format!("/proc/{remover}/fd")).unwrap().count();
+    // The folder of each path, and what it waits for.
+    assert_eq!(open, 3 + 1);
+    let more = "[trigger.more]\nlisten = \"unix:{dir}/run/more\"\nwasm = \"{guest:echo}\"\n\
+                socket.mode = \"0666\"\n";
+    let said = host.reload(&format!("{plan}{more}"));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let mode = fs::metadata(run_of(&host).join("more"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o666);
+    let more = format!("unix:{}", run_of(&host).join("more").display());
+    for address in host.addresses("echo").iter().chain([&more]) {
+        assert_eq!(Client::to(address).ask(b"hi"), b"hi");
+    }
+    let left = host.dir.clone();
+    assert_eq!(host.stop().code(), Some(0));
+    let sockets = [left.path(), &left.path().join("run")].map(|folder| {
+        let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let sockets = entries.filter(|entry| entry.file_type().unwrap().is_socket());
+        let names = sockets.map(|entry| entry.file_name().into_string().unwrap());
+        names
+            .filter(|name| !name.starts_with("notify-"))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(sockets, [const { Vec::<String>::new() }; 2]);
+}
+
+fn run_of(host: &Host) -> PathBuf {
+    host.dir.path().join("run")
 }
 
 #[test]

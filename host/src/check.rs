@@ -7,9 +7,9 @@ use tokio::runtime::Handle;
 
 use crate::crew;
 use crate::engine::Compiler;
+use crate::handler::exec::Jobs;
 use crate::handler::{Handler, Loaded};
 use crate::plan::{Plan, describe};
-use crate::spawner;
 use crate::wasm::Guests;
 
 /// A plan that was tried out.
@@ -21,16 +21,11 @@ pub struct Check {
 
 impl Check {
     /// Loads every handler of `plan`, whichever of them can be loaded.
-    pub fn of(
-        plan: &Plan,
-        guests: &Guests,
-        compiler: &Compiler,
-        spawner: &spawner::Handle,
-    ) -> Self {
+    pub fn of(plan: &Plan, guests: &Guests, compiler: &Compiler, jobs: &Jobs) -> Self {
         let inside = Handle::current();
         let loaded = crew::all(&plan.triggers, |trigger| {
             let _inside = inside.enter();
-            Handler::load(trigger, guests, compiler, spawner)
+            Handler::load(trigger, guests, compiler, jobs)
         });
         let mut report = describe::host(plan).to_string();
         let mut errors = Vec::new();

@@ -6,27 +6,27 @@ mod landlock;
 mod privileges;
 pub mod reach;
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use tracing::warn;
 
-use crate::control;
 use crate::engine::{Cache, Coredumps};
 use crate::listener::Inherited;
 use crate::plan::{Address, Confine, Plan};
 use crate::seccomp;
 use crate::spawner::{self, Ids};
+use landlock::Enforced;
 use reach::{Beyond, Reach};
 
 /// What a host has confined itself to.
 #[derive(Debug)]
 pub struct Confinement {
     reach: Reach,
-    /// Whether it holds.
-    enforced: bool,
+    /// The path of its control socket, which is where it was at the start.
+    control: Option<PathBuf>,
+    /// Whether the kernel holds it to that.
+    holds: bool,
     /// Who it has become.
     ids: Option<Ids>,
     /// Unix paths that only who it was can remove.
@@ -35,17 +35,23 @@ pub struct Confinement {
     lacking: Vec<String>,
 }
 
-/// Confines this process to the plan in the trigger file at `file`. A host that is to be somebody else binds first, into
-/// `inherited`, what that one could not.
+/// Confines this process to the plan in the trigger file at `file`, with its `control` socket. A host that is to be somebody
+/// else binds first, into `inherited`, what that one could not.
 ///
 /// To be called when the spawner is forked and there is no second thread.
 ///
 /// # Errors
 /// When it cannot become the user of the plan, or `sandbox = "required"` and the kernel does not do all of it.
-pub fn enter(plan: &Plan, file: &Path, inherited: &mut Inherited) -> anyhow::Result<Confinement> {
+pub fn enter(
+    plan: &Plan,
+    file: &Path,
+    control: Option<&Path>,
+    inherited: &mut Inherited,
+) -> anyhow::Result<Confinement> {
     let ids = privileges::wanted(plan)?;
     let mut paths = Vec::new();
     if let Some(ids) = &ids {
+        paths.extend(control.map(Path::to_owned));
         for trigger in &plan.triggers {
             for address in &trigger.listen {
                 inherited.bind_ahead(&trigger.name, address, &trigger.socket);
@@ -58,38 +64,40 @@ pub fn enter(plan: &Plan, file: &Path, inherited: &mut Inherited) -> anyhow::Res
         privileges::become_user(ids).context("cannot become the user of [host]")?;
     }
     let mut confinement = Confinement {
-        reach: Reach::of(plan, file),
-        enforced: plan.confine != Confine::Off,
+        reach: Reach::of(plan, file, control),
+        control: control.map(Path::to_owned),
+        holds: false,
         ids,
         paths,
         lacking: Vec::new(),
     };
-    if !confinement.enforced {
+    if plan.confine == Confine::Off {
         return Ok(confinement);
     }
     // Made now, in case they are missing. What is wrong with them is told when they are used.
     let _ = Cache::open(&plan.cache);
     let _ = plan.coredumps.as_ref().map(Coredumps::open);
-    if let Some(folder) = control::place(&plan.control, file)
-        .as_deref()
-        .and_then(Path::parent)
-    {
-        let _ = DirBuilder::new().mode(0o700).create(folder);
-    }
     let reach = &confinement.reach;
     privileges::take_no_more().context("cannot give up the way to more rights")?;
-    let mut lacks = |what: &str, why: String| confinement.lacking.push(format!("{what}: {why}"));
+    let mut lacks = |what: &str, why: &str| confinement.lacking.push(format!("{what}: {why}"));
     match landlock::enforce(reach) {
-        Ok(None) => {}
-        Ok(Some(why)) => lacks("files", why),
-        Err(error) => lacks("files", error.to_string()),
+        Ok(Enforced::Whole) => confinement.holds = true,
+        Ok(Enforced::Part) => {
+            confinement.holds = true;
+            lacks(
+                "files",
+                "this kernel's Landlock knows a part of the rules only",
+            );
+        }
+        Ok(Enforced::None) => lacks("files", "this kernel has no Landlock"),
+        Err(error) => lacks("files", &error.to_string()),
     }
     if let Err(error) = seccomp::confine_host() {
-        lacks("system calls", error.to_string());
+        lacks("system calls", &error.to_string());
     }
     if plan.confine == Confine::Required && !confinement.lacking.is_empty() {
         bail!(
-            "sandbox = \"required\" in [host]: {}",
+            "cannot confine the host as `sandbox = \"required\"` of [host] asks: {}; use a newer kernel, or \"auto\"",
             confinement.lacking.join("; ")
         );
     }
@@ -105,8 +113,8 @@ impl Confinement {
         }
     }
 
-    /// Ends the time of loading: where nothing new may come, the spawner takes no job any more. Where the host has
-    /// become somebody else, it gives up its rights, too, unless a job needs them, or a unix path that is to be removed.
+    /// All jobs are loaded: where nothing new may come, the spawner takes none any more. Where the host has become
+    /// somebody else, it gives up its rights, too, unless a job needs them.
     ///
     /// # Errors
     /// When the spawner is gone, or cannot do it.
@@ -125,11 +133,7 @@ impl Confinement {
     /// # Errors
     /// What it can no longer do.
     pub fn covers(&self, plan: &Plan, file: &Path) -> Result<(), Beyond> {
-        let wanted = Reach::of(plan, file);
-        if self.enforced {
-            self.reach.covers(&wanted)
-        } else {
-            self.reach.is_of_the_same_host(&wanted)
-        }
+        let wanted = Reach::of(plan, file, self.control.as_deref());
+        self.reach.covers(&wanted, self.holds)
     }
 }

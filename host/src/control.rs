@@ -11,17 +11,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use nix::unistd::Uid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::listener::{self, Bound, Shared};
+use crate::listener::{Bound, CONTROL, Inherited, Shared};
 use crate::packet;
+use crate::plan::{Identity, SocketOptions};
 pub use place::place;
 pub use predecessor::Predecessor;
 
@@ -79,47 +83,128 @@ impl Answer {
     }
 }
 
-/// Listens at `path`, in a folder that is made when there is none, and gives on what is asked there.
-///
-/// # Errors
-/// When the socket cannot be bound, or the system gives no thread.
-pub fn listen(path: &Path) -> anyhow::Result<(Bound, mpsc::Receiver<Request>)> {
-    if let Some(folder) = path.parent() {
-        // What is wrong with it is told when the socket is bound.
-        let _ = DirBuilder::new().mode(0o700).create(folder);
-    }
-    let bound = listener::control(path)?;
-    let socket = bound.socket();
-    let (requests, asked) = mpsc::channel(1);
-    thread::Builder::new()
-        .name("control".to_owned())
-        .spawn(move || accept(&socket, &requests))
-        .context("cannot start the thread that listens there")?;
-    Ok((bound, asked))
+/// Where a host will hear what it is to do. Its socket, and the path of that, go with it.
+#[derive(Debug)]
+pub struct Control {
+    bound: Bound,
+    options: SocketOptions,
 }
 
-/// Hears all who come, each on a thread of its own: one may have to wait until guests are compiled.
-fn accept(listener: &OwnedFd, requests: &mpsc::Sender<Request>) {
+/// A host hears what it is to do, until this is dropped.
+#[derive(Debug)]
+pub struct Hearing {
+    bound: Option<Bound>,
+    /// Closed at the end, which the thread that listens sees.
+    end: Option<OwnedFd>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    /// At `path`, in a folder that is made when there is none, for the host's `user`; or the predecessor's.
+    ///
+    /// # Errors
+    /// When the socket cannot be bound.
+    pub fn bind(
+        path: &Path,
+        user: Option<&Identity<Uid>>,
+        inherited: &mut Inherited,
+    ) -> anyhow::Result<Self> {
+        if let Some(folder) = path.parent() {
+            // What is wrong with it is told when the socket is bound.
+            let _ = DirBuilder::new().mode(0o755).create(folder);
+        }
+        let options = SocketOptions {
+            mode: Some(0o600),
+            owner: user.cloned(),
+            ..SocketOptions::default()
+        };
+        let bound = Bound::packets(path, &options, inherited.control())?;
+        Ok(Self { bound, options })
+    }
+
+    /// Gives on what is asked from now on, and what was while nobody heard.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn hear(self) -> anyhow::Result<(Hearing, mpsc::Receiver<Request>)> {
+        let Self { mut bound, options } = self;
+        bound.take_over(&options)?;
+        let socket = bound.socket();
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let (over, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (requests, asked) = mpsc::channel(1);
+        let listening = thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || accept(&socket, &over, &requests))
+            .context("cannot start the thread that listens there")?;
+        let hearing = Hearing {
+            bound: Some(bound),
+            end: Some(end),
+            listening: Some(listening),
+        };
+        Ok((hearing, asked))
+    }
+}
+
+impl Hearing {
+    /// Leaves the socket and its path to the host that has taken the place of this one.
+    pub fn leave(mut self) {
+        if let Some(bound) = self.bound.take() {
+            bound.leave();
+        }
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        // Who comes from now on is for the next host, if there is one. The thread never waits for a client.
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
+    }
+}
+
+/// Hears all who come until `over` is closed, each on a thread of its own: one may have to wait until guests are compiled.
+fn accept(listener: &Arc<OwnedFd>, over: &OwnedFd, requests: &mpsc::Sender<Request>) {
     let clients = Arc::new(());
+    // Without descriptors there may be some again.
+    let pause = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let mut exhausted = false;
     loop {
-        let client = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+        let mut watched = [
+            PollFd::new(over, PollFlags::IN),
+            PollFd::new(listener, PollFlags::IN),
+        ];
+        let (watched, most) = if exhausted {
+            (&mut watched[..1], Some(&pause))
+        } else {
+            (&mut watched[..], None)
+        };
+        match poll(watched, most) {
+            Ok(_) if watched[0].revents().is_empty() => {}
+            Err(Errno::INTR) => continue,
+            Ok(_) | Err(_) => return,
+        }
+        let accepted = rustix::net::accept_with(listener, SocketFlags::CLOEXEC);
+        exhausted = false;
+        let client = match accepted {
             Ok(client) => client,
-            Err(Errno::INTR | Errno::CONNABORTED) => continue,
-            // Without descriptors there may be some again.
+            Err(Errno::INTR | Errno::CONNABORTED | Errno::AGAIN) => continue,
             Err(_) => {
-                thread::sleep(Duration::from_secs(1));
+                exhausted = true;
                 continue;
             }
         };
-        if requests.is_closed() {
-            return;
-        }
         // A client that is not heard finds its connection closed.
         if Arc::strong_count(&clients) <= CLIENTS {
-            let (requests, place) = (requests.clone(), clients.clone());
+            let (listener, requests, place) = (listener.clone(), requests.clone(), clients.clone());
             let hear = move || {
                 // What it does not take it does not want.
-                let _ = hear(&client, &requests);
+                let _ = hear(&client, &listener, &requests);
                 drop(place);
             };
             let _ = thread::Builder::new()
@@ -130,7 +215,7 @@ fn accept(listener: &OwnedFd, requests: &mpsc::Sender<Request>) {
 }
 
 /// Does what a client asks, request by request.
-fn hear(client: &OwnedFd, requests: &mpsc::Sender<Request>) -> io::Result<()> {
+fn hear(client: &OwnedFd, listener: &OwnedFd, requests: &mpsc::Sender<Request>) -> io::Result<()> {
     for way in [Timeout::Send, Timeout::Recv] {
         set_socket_timeout(client, way, Some(PATIENCE))?;
     }
@@ -147,13 +232,14 @@ fn hear(client: &OwnedFd, requests: &mpsc::Sender<Request>) -> io::Result<()> {
             }
             b"share" => {
                 for (name, Shared { socket, busy }) in ask(requests, Request::Share)? {
-                    let name = [IoSlice::new(b"socket "), IoSlice::new(name.as_bytes())];
                     let busy = busy.as_ref().map(AsFd::as_fd);
                     let descriptors: Vec<_> = [socket.as_fd()].into_iter().chain(busy).collect();
-                    packet::send(client.as_fd(), &name, &descriptors)?;
+                    hand(client, &name, &descriptors)?;
                 }
+                hand(client, CONTROL, &[listener.as_fd()])?;
                 send(client.as_fd(), b"end")?;
             }
+            b"here" => send(client.as_fd(), b"here")?,
             b"leave" => {
                 ask(requests, Request::Leave)?;
                 send(client.as_fd(), b"left")?;
@@ -178,6 +264,12 @@ fn ask<T>(
         .blocking_send(request(reply))
         .map_err(|_| stopping())?;
     answer.blocking_recv().map_err(|_| stopping())
+}
+
+/// Hands over a listener, and what tells that nobody else has it any more.
+fn hand(to: &OwnedFd, name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let name = [IoSlice::new(b"socket "), IoSlice::new(name.as_bytes())];
+    packet::send(to.as_fd(), &name, descriptors)
 }
 
 fn send(to: BorrowedFd<'_>, packet: &[u8]) -> Result<(), Errno> {

@@ -3,6 +3,8 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use crate::terminal::is_obeyed;
+
 /// Each has its exit code; they are those of ucspi.
 #[derive(Debug)]
 pub enum Failure {
@@ -30,10 +32,11 @@ impl Failure {
 }
 
 /// A text of several lines for a terminal: what it quotes may come from anywhere.
-fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
-        if c == '\n' || !c.is_control() {
+        if c == '\n' || !is_obeyed(c) {
             out.push(c);
         } else {
             out.extend(c.escape_default());

@@ -22,11 +22,10 @@ use crate::plan::{Admission, GuestJob, GuestLimits, Job, NativeJob, NativeStyle,
 use crate::preopen::Style;
 use crate::preopen::env::{self, Facts};
 use crate::shutdown::Drain;
-use crate::spawner;
 use crate::wasm::{Guests, Kind, Wasm};
 use crate::workers::Work;
 use component::Component;
-use exec::Exec;
+use exec::{Exec, Jobs};
 use module::Module;
 use watch::{Time, watch};
 
@@ -98,14 +97,15 @@ impl Handler {
         trigger: &Trigger,
         guests: &Guests,
         compiler: &Compiler,
-        spawner: &spawner::Handle,
+        jobs: &Jobs,
     ) -> anyhow::Result<Loaded> {
         let door = |admission: &Admission| {
             Door::of(admission)
                 .with_context(|| format!("trigger `{}`: cannot say who is let in", trigger.name))
         };
         let native = |job: &NativeJob, fallback| {
-            let exec = Exec::load(job, &trigger.name, spawner)
+            let exec = jobs
+                .load(trigger, job)
                 .with_context(|| format!("trigger `{}`: cannot run its job", trigger.name))?;
             let serving = match &job.style {
                 NativeStyle::Connection(admission) => {
@@ -249,7 +249,7 @@ async fn native(exec: &Exec, connection: Connection, facts: &Facts, drain: &Drai
             exec.run(socket, &told, id, watch(time, &meter, drain))
                 .await
         }
-        Err(error) => Outcome::Failed(format!("hand over the connection: {error}")),
+        Err(error) => Outcome::Failed(format!("cannot hand over the connection: {error}")),
     };
     drop(permits);
     outcome

@@ -3,8 +3,8 @@
 
 mod loading;
 mod manager;
+mod turning;
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
 use crate::confine::Confinement;
-use crate::control::{Answer, Request};
+use crate::control::{Answer, Hearing, Request};
 use crate::engine::Progress;
 use crate::failure::Failure;
+use crate::handler::exec::Jobs;
 use crate::limits::HostLimit;
-use crate::listener::{Bound, Inherited, Shared, mark};
-use crate::plan::{Address, Plan, Trigger};
+use crate::listener::{Inherited, Shared, mark};
+use crate::plan::Plan;
 use crate::reload::Tally;
 use crate::serve::{Post, Served, Service};
 use crate::shutdown::{Drained, Shutdown};
@@ -34,7 +35,10 @@ pub use loading::{BoundPlan, LoadedPlan, Standing};
 use manager::Store;
 
 /// How often it is told how far a drain has come.
-const TOLD: Duration = Duration::from_secs(5);
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the service manager is to wait for the next word of a drain: a machine may be slow.
+const WORD_WITHIN: Duration = REPORT_EVERY.saturating_mul(6);
 
 /// A host that runs.
 pub struct Host {
@@ -97,7 +101,7 @@ impl Host {
         let _ = io::stdout()
             .write_all(ready.as_bytes())
             .and_then(|()| io::stdout().flush());
-        host.inherited.forget_left();
+        host.inherited.forget();
         for name in host.inherited.unclaimed() {
             warn!(name, reason = "no trigger listens on fd:NAME", "listen");
         }
@@ -105,15 +109,15 @@ impl Host {
         host
     }
 
-    /// Serves until a signal, or whoever takes its place, says that it is enough; then drains. `control` is
-    /// where `requests` come from.
+    /// Serves until a signal, or whoever takes its place, says that it is enough; then drains. `requests` come as
+    /// long as there is `hearing`.
     ///
     /// # Errors
     /// When the host cannot go on.
     pub async fn serve(
         mut self,
         mut signals: Signals,
-        control: Option<Bound>,
+        hearing: Option<Hearing>,
         mut requests: mpsc::Receiver<Request>,
     ) -> anyhow::Result<()> {
         let mut reload: Option<Reload> = None;
@@ -126,7 +130,7 @@ impl Host {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => {
-                        drop((control, requests));
+                        drop((hearing, requests));
                         self.drain(name, &mut signals).await;
                         return Ok(());
                     }
@@ -137,8 +141,10 @@ impl Host {
                     Request::Share(asker) => drop(asker.send(self.share().await)),
                     Request::Leave(asker) => {
                         self.leave().await;
-                        // Whoever else would take its place hears that it is gone.
-                        drop((control, requests));
+                        if let Some(hearing) = hearing {
+                            hearing.leave();
+                        }
+                        drop(requests);
                         let _ = asker.send(());
                         self.drain("upgrade", &mut signals).await;
                         return Ok(());
@@ -153,7 +159,7 @@ impl Host {
                     }
                 }
                 () = self.spawner.gone(), if self.is_native() => {
-                    drop(control);
+                    drop(hearing);
                     self.drain("the spawner has died", &mut signals).await;
                     return Err(anyhow!(
                         "the spawner has died, so no job can be started; start the host again"
@@ -172,13 +178,13 @@ impl Host {
     fn reload(&self, asked: Vec<Asker>) -> Reload {
         manager::reloading();
         let (path, standing) = (self.path.clone(), self.standing.clone());
-        let spawner = self.spawner.clone();
+        let jobs = Jobs::on_demand(self.spawner.clone());
         let confinement = self.confinement.clone();
         let load = move || {
             let plan = Plan::load(&path).map_err(|error| Failure::Asked(error.into()))?;
             let covered = confinement.covers(&plan, &path);
             covered.map_err(|beyond| Failure::Refused(anyhow!("cannot {beyond}")))?;
-            LoadedPlan::of(&plan, Some(&standing), Progress::Log, &spawner)
+            LoadedPlan::of(&plan, Some(&standing), Progress::Log, &jobs)
         };
         Reload {
             began: Instant::now(),
@@ -236,119 +242,6 @@ impl Host {
         answer
     }
 
-    /// Serves `plan` in place of what was served. Handlers that are the same go on, listeners that are
-    /// there already change hands, and the rest is closed when all of the new is served. Gives the ready
-    /// lines of what was bound.
-    async fn turn_to(&mut self, plan: BoundPlan) -> String {
-        let before = std::mem::replace(&mut self.standing, plan.standing.clone());
-        self.limit
-            .resize(plan.capacity.connections, plan.capacity.files)
-            .await;
-        let old = std::mem::take(&mut self.sites);
-        let services: Vec<_> = old.iter().map(|site| site.service.clone()).collect();
-        let mut left: Vec<Vec<_>> = old
-            .into_iter()
-            .map(|site| site.served.into_iter().map(Some).collect())
-            .collect();
-        let mut ready = String::new();
-        let planned = plan.standing.known.iter().map(|known| &known.trigger);
-        for (trigger, stage) in planned.zip(plan.stages) {
-            let service = match (stage.handler, stage.change.before) {
-                (None, Some(before)) => services[before].clone(),
-                (None, None) => unreachable!("what is new has been loaded"),
-                (Some(loaded), before) => {
-                    loaded.tell(&trigger.name);
-                    let before = before.map(|before| &services[before]);
-                    Service::new(trigger, loaded.serving, &self.limit, before).await
-                }
-            };
-            let mut served = Vec::new();
-            for (place, bound) in stage.change.listeners.iter().zip(stage.bound) {
-                served.push(match place {
-                    Some(place) => {
-                        let there = left[place.trigger][place.address].take();
-                        let stays = stage.change.same
-                            && stage.change.before == Some(place.trigger)
-                            && before.known[place.trigger].trigger.socket == trigger.socket;
-                        let there = there.unwrap_or_default();
-                        if stays {
-                            there
-                        } else {
-                            self.take_over(trigger, &service, there).await
-                        }
-                    }
-                    None => self.open(trigger, &service, bound, &mut ready),
-                });
-            }
-            self.sites.push(Site { service, served });
-        }
-        for (known, left) in before.known.iter().zip(left) {
-            for (address, served) in known.trigger.listen.iter().zip(left) {
-                for served in served.into_iter().flatten() {
-                    self.close(address, served).await;
-                }
-            }
-        }
-        if self.store.is_there() {
-            let listeners = self.share().await;
-            self.store.keep(&listeners);
-        }
-        ready
-    }
-
-    /// Serves at listeners that are bound for it, and adds their ready lines.
-    fn open(
-        &self,
-        trigger: &Trigger,
-        service: &Service,
-        bound: Vec<Bound>,
-        ready: &mut String,
-    ) -> Vec<Served> {
-        let serve = |bound: Bound| {
-            let (name, address) = (&trigger.name, bound.local.clone());
-            let post = Post::new(bound, trigger.socket.clone());
-            let served = service.serve(post, self.shutdown.drain(), &self.workers);
-            info!(trigger = %name, %address, "listen");
-            let _ = writeln!(ready, "listening {name} {address}");
-            served
-        };
-        bound.into_iter().map(serve).collect()
-    }
-
-    /// Serves at listeners at which something else was served.
-    async fn take_over(
-        &self,
-        trigger: &Trigger,
-        service: &Service,
-        there: Vec<Served>,
-    ) -> Vec<Served> {
-        let mut served = Vec::new();
-        for there in there {
-            // Nothing is there any more when the host is about to end.
-            let Some(mut post) = there.withdraw().await else {
-                continue;
-            };
-            let (name, address) = (&trigger.name, post.local.clone());
-            if let Err(error) = post.adapt(&trigger.socket) {
-                let reason = format!("cannot set the options of its socket: {error:#}");
-                warn!(trigger = %name, %address, reason, "listen");
-            }
-            info!(trigger = %name, %address, "listen");
-            served.push(service.serve(post, self.shutdown.drain(), &self.workers));
-        }
-        served
-    }
-
-    /// Closes a listener that no trigger has any more. One that was inherited may be asked for again.
-    async fn close(&mut self, address: &Address, served: Served) {
-        let bound = served.withdraw().await.and_then(Post::into_bound);
-        if let (Address::Inherited(name), Some(bound)) = (address, bound)
-            && let Ok(socket) = bound.socket().try_clone()
-        {
-            self.inherited.add(name.clone(), socket);
-        }
-    }
-
     /// The listeners, under the names by which the next host knows them.
     async fn share(&self) -> Vec<(String, Shared)> {
         let mut shared = Vec::new();
@@ -382,18 +275,19 @@ impl Host {
             grace, patience, ..
         } = *self.standing;
         info!(reason, grace_ms = grace.as_millis(), "drain");
-        manager::stopping(grace + patience);
+        manager::stopping(WORD_WITHIN);
         if self.store.is_there() {
             self.leave().await;
         }
         self.sites.clear();
         let told = async {
-            let mut tick = tokio::time::interval_at((Instant::now() + TOLD).into(), TOLD);
+            let mut tick =
+                tokio::time::interval_at((Instant::now() + REPORT_EVERY).into(), REPORT_EVERY);
             loop {
                 tick.tick().await;
                 let connections = self.limit.open();
                 info!(connections, "drain");
-                manager::draining(connections);
+                manager::draining(connections, WORD_WITHIN);
             }
         };
         let drained = tokio::select! {

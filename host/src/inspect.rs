@@ -4,10 +4,8 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
+use crate::plan::GuestLimits;
 use crate::wasm::{Kind, Wasm, World};
-
-/// What a trigger gives a guest that it says nothing about, in bytes of memory.
-const DEFAULT: u64 = 64 << 20;
 
 /// What a file turned out to be.
 #[derive(Debug)]
@@ -115,7 +113,7 @@ impl Profile {
             "wasm = {}",
             toml::Value::from(path.display().to_string())
         )?;
-        if self.memory() > DEFAULT {
+        if self.memory() > GuestLimits::MEMORY {
             writeln!(
                 out,
                 "limits = {{ memory = \"{}MiB\" }}",

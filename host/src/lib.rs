@@ -41,3 +41,4 @@ pub mod plan;
 pub mod trigger;
 pub mod outcome;
 pub mod failure;
+pub mod terminal;

@@ -195,12 +195,15 @@ impl Limits {
         if let Some(access) = &self.access {
             access.admits(source)?;
         }
+        // One that is not spent goes back.
+        let most = self.most.as_ref().map(Turns::take).transpose();
+        let most = most.map_err(|_| Refusal::Rate)?;
         let source = match &self.source {
             Some(one) if one.local || !source.is_local() => Some(one.admit(source)?),
             _ => None,
         };
-        if let Some(most) = &self.most {
-            Turns::take(most).map_err(|_| Refusal::Rate)?.spend();
+        if let Some(most) = most {
+            most.spend();
         }
         let Places { held, turn } = places;
         if let Some(turn) = turn {

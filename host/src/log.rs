@@ -33,7 +33,7 @@ pub enum Format {
     Json,
 }
 
-/// Sparing lines of one trigger.
+/// How many `Sparing` lines of one trigger are written each second.
 const A_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// Begins to log on stderr. What it returns writes out the rest when it is dropped.

@@ -11,12 +11,13 @@ use clap::Parser as _;
 use portcullis::attempt::Attempt;
 use portcullis::check::Check;
 use portcullis::cli::{Cli, Command};
-use portcullis::control::{Answer, Predecessor, Request};
+use portcullis::control::{Answer, Control, Hearing, Predecessor, Request};
 use portcullis::engine::{Cache, Compiler, Engine, Pool, Progress, Slot};
-use portcullis::failure::Failure;
+use portcullis::failure::{self, Failure};
+use portcullis::handler::exec::Jobs;
 use portcullis::host::{Host, LoadedPlan};
 use portcullis::inspect::Profile;
-use portcullis::listener::{Bound, Inherited};
+use portcullis::listener::Inherited;
 use portcullis::outcome::Outcome;
 use portcullis::plan::{Location, Plan};
 use portcullis::precompile::Batch;
@@ -25,7 +26,7 @@ use portcullis::signals::Signals;
 use portcullis::spawner::{self, Spawner};
 use portcullis::wasm::{Guests, Wasm};
 use portcullis::workers::Workers;
-use portcullis::{check as checks, cli, confine, control, log};
+use portcullis::{check as checks, cli, confine, control, log, signals};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -57,16 +58,6 @@ fn plan(path: &Path) -> Result<Plan, Failure> {
     Plan::load(path).map_err(|error| Failure::Asked(error.into()))
 }
 
-/// The compiler for the guests of a plan, whose engine has room for as many instances as there may be.
-fn compiler(cli: &Cli, plan: &Plan, pool: &Pool) -> Result<Compiler, Failure> {
-    let engine = Engine::new(pool, plan.coredumps.as_ref()).map_err(Failure::Refused)?;
-    Ok(Compiler::new(
-        engine,
-        Cache::find(&plan.cache),
-        progress(cli),
-    ))
-}
-
 /// How one is told that guests are being compiled: log lines in JSON are for a machine to read.
 fn progress(cli: &Cli) -> Progress {
     Progress::new(cli.log_format == log::Format::Text && io::stderr().is_terminal())
@@ -79,34 +70,44 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
         .map_err(Failure::Refused)?;
     // Forked while this process is small and has one thread.
     let spawner = spawner()?;
-    let confinement =
-        confine::enter(&plan, &asked.path, &mut inherited).map_err(Failure::Refused)?;
+    let control = control::place(&plan.control, &asked.path);
+    let predecessor = predecessor(asked, control.as_deref(), &mut inherited)?;
+    // While it may bind anywhere.
+    let bind = |path| Control::bind(path, plan.user.as_ref(), &mut inherited);
+    let bound_control = control.as_deref().map(bind);
+    let confinement = confine::enter(&plan, &asked.path, control.as_deref(), &mut inherited)
+        .map_err(Failure::Refused)?;
     let _log = log(cli)?;
     confinement.tell();
     let runtime = runtime(Builder::new_current_thread())?;
     let inside = runtime.enter();
     let spawner = connect(spawner)?;
-    let control = control::place(&plan.control, &asked.path);
-    let predecessor = predecessor(asked, control.as_deref(), &mut inherited)?;
-    let loaded = LoadedPlan::of(&plan, None, progress(cli), &spawner)?;
+    // What is asked before the host serves is done then.
+    let hangup = signals::reload()
+        .context("cannot handle signals")
+        .map_err(Failure::Refused)?;
+    let jobs = Jobs::at_hand(&plan, spawner.clone());
+    // What reads guests, and then clients, can have nothing started but these.
+    confinement.close(&spawner).map_err(Failure::Refused)?;
+    let loaded = LoadedPlan::of(&plan, None, progress(cli), &jobs)?;
+    drop(jobs);
     // From here on a signal drains: what is bound is also unbound.
-    let signals = Signals::new()
+    let signals = Signals::new(hangup)
         .context("cannot handle signals")
         .map_err(Failure::Refused)?;
     let mut bound = loaded.bind(&mut inherited).map_err(Failure::Refused)?;
-    confinement.close(&spawner).map_err(Failure::Refused)?;
     let (workers, threads) = Workers::start()
         .context("cannot start the threads that serve")
         .map_err(Failure::Refused)?;
-    // Nothing can fail after this.
+    // The last that can fail: after it the other host drains.
     if let Some(predecessor) = predecessor {
         predecessor.relieve().map_err(Failure::Refused)?;
     }
     bound.take_over();
-    let (control, requests) = listen(control.as_deref());
+    let (hearing, requests) = hear(control.zip(bound_control));
     let served = runtime.block_on(async {
         let host = Host::start(&asked.path, bound, inherited, spawner, workers, confinement).await;
-        host.serve(signals, control, requests).await
+        host.serve(signals, hearing, requests).await
     });
     // A file system that does not answer may hold a thread for ever; the host ends all the same.
     threads.stop(Duration::from_secs(1));
@@ -121,21 +122,30 @@ fn predecessor(
     control: Option<&Path>,
     inherited: &mut Inherited,
 ) -> Result<Option<Predecessor>, Failure> {
-    let Some(path) = control.filter(|_| asked.upgrade) else {
+    if !asked.upgrade {
         return Ok(None);
-    };
+    }
+    let path = control.context(
+        "cannot upgrade: this trigger file has no control socket, so a host that runs it cannot be found; give one in \
+         `control` of [host], or end that host and start another",
+    );
+    let path = path.map_err(Failure::Asked)?;
     let found = Predecessor::find(path, inherited);
     found
         .with_context(|| format!("cannot take the place of the host at {}", path.display()))
         .map_err(Failure::Refused)
 }
 
-/// Listens for what the host is to do. It serves all the same when it cannot be told.
-fn listen(control: Option<&Path>) -> (Option<Bound>, mpsc::Receiver<Request>) {
+/// Hears what the host is to do. It serves all the same when it cannot be told.
+fn hear(
+    control: Option<(PathBuf, anyhow::Result<Control>)>,
+) -> (Option<Hearing>, mpsc::Receiver<Request>) {
     let deaf = || (None, mpsc::channel(1).1);
-    let Some(path) = control else { return deaf() };
-    match control::listen(path) {
-        Ok((bound, requests)) => (Some(bound), requests),
+    let Some((path, control)) = control else {
+        return deaf();
+    };
+    match control.and_then(Control::hear) {
+        Ok((hearing, requests)) => (Some(hearing), requests),
         Err(error) => {
             let path = path.display();
             let reason = format!("nothing can be told to this host at {path}: {error:#}");
@@ -148,18 +158,22 @@ fn listen(control: Option<&Path>) -> (Option<Bound>, mpsc::Receiver<Request>) {
 /// Has the host that runs a trigger file read it again.
 fn reload(path: &Path) -> Result<(), Failure> {
     let plan = Plan::load(path);
-    let usual = Location::Usual;
-    let location = plan.as_ref().map_or(&usual, |plan| &plan.control);
-    let place = control::place(location, path).context(
-        "this trigger file has no control socket: give one in `control` of [host], or send SIGHUP",
-    );
-    match (control::reload(&place.map_err(Failure::Asked)?), plan) {
-        (Ok(Answer::Done(text)), _) => print(&format!("{text}\n")),
+    // The host may read a file that its caller cannot, or have another by now.
+    let location = plan.as_ref().map_or(&Location::Usual, |plan| &plan.control);
+    let answer = control::place(location, path)
+        .context(
+            "this trigger file has no control socket: give one in `control` of [host], or send SIGHUP",
+        )
+        .map_err(Failure::Asked)
+        .and_then(|place| control::reload(&place).map_err(Failure::Refused));
+    match (answer, plan) {
+        // A host that has been taken over may say anything.
+        (Ok(Answer::Done(text)), _) => print(&format!("{}\n", failure::printable(&text))),
         (Ok(Answer::Asked(text)), _) => Err(Failure::Asked(anyhow!("{text}"))),
         (Ok(Answer::Refused(text)), _) => Err(Failure::Refused(anyhow!("{text}"))),
         // Who cannot read the file does not know where the host is, either.
         (Err(_), Err(wrong)) => Err(Failure::Asked(wrong.into())),
-        (Err(error), Ok(_)) => Err(Failure::Refused(error)),
+        (Err(failure), Ok(_)) => Err(failure),
     }
 }
 
@@ -197,11 +211,12 @@ fn check(cli: &Cli, path: &Path) -> Result<(), Failure> {
     let _log = log(cli)?;
     let runtime = runtime(Builder::new_multi_thread())?;
     let _inside = runtime.enter();
-    let spawner = connect(spawner)?;
     let guests = Guests::of(&plan);
     let pool = Pool::of_one(Slot::of(&plan, &guests));
-    let compiler = compiler(cli, &plan, &pool)?;
-    let check = Check::of(&plan, &guests, &compiler, &spawner);
+    let engine = Engine::new(&pool, plan.coredumps.as_ref()).map_err(Failure::Refused)?;
+    let compiler = Compiler::new(engine, Cache::find(&plan.cache), progress(cli));
+    let jobs = Jobs::on_demand(connect(spawner)?);
+    let check = Check::of(&plan, &guests, &compiler, &jobs);
     print(&check.report)?;
     check.verdict().map_err(Failure::Asked)
 }

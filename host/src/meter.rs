@@ -276,7 +276,7 @@ mod tests {
     fn assert_used(meter: &Meter, computed: Duration, turns: u32) {
         let counted = meter.cpu();
         // The clock is asked a little after a turn has begun, and a little after it has ended.
-        let most = computed + turns * (GRAIN + Duration::from_millis(1));
+        let most = computed + turns * (GRAIN + Duration::from_millis(5));
         assert!(
             (computed.saturating_sub(turns * GRAIN)..=most).contains(&counted),
             "{counted:?}"

@@ -41,7 +41,7 @@ pub enum Outcome {
     Hangup,
     /// The host was told to stop and the grace period ran out.
     Drained,
-    /// The host could not start it; the text says why.
+    /// The host failed it: it could not be started, or was lost; the text says why.
     Failed(String),
 }
 

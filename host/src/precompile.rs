@@ -68,7 +68,7 @@ impl Batch {
         path.is_dir() || path.extension() == Some(OsStr::new("toml"))
     }
 
-    /// A guest as it is compiled for a plan that has it, and only such as want no more.
+    /// A guest by itself, compiled as for a plan in which no guest needs more than it does.
     ///
     /// # Errors
     /// When it cannot be read.

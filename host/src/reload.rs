@@ -23,12 +23,12 @@ pub struct Change {
     /// Whether its handler is the same, and goes on.
     pub same: bool,
     /// For each of its addresses: the listener that is there already. `None`: it has to be bound.
-    pub listeners: Vec<Option<Place>>,
+    pub listeners: Vec<Option<OldListener>>,
 }
 
 /// A listener of the old plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct OldListener {
     /// The trigger, by its place in the plan.
     pub trigger: usize,
     /// The address, by its place in the trigger.
@@ -110,13 +110,14 @@ impl fmt::Display for Tally {
 /// stays.
 pub fn changes(old: &[Known], new: &[Known], engine_stays: bool) -> Vec<Change> {
     // Two listeners on port 0 are as good as one another, but each is had once.
-    let mut left: Vec<(Place, &Trigger)> = Vec::new();
+    let mut left: Vec<(OldListener, &Trigger)> = Vec::new();
     for (trigger, known) in old.iter().enumerate() {
-        let places = (0..known.trigger.listen.len()).map(|address| Place { trigger, address });
+        let places =
+            (0..known.trigger.listen.len()).map(|address| OldListener { trigger, address });
         left.extend(places.map(|place| (place, &known.trigger)));
     }
     let mut claim = |trigger: &Trigger, address: &Address| {
-        let there = |(place, of): &(Place, &Trigger)| {
+        let there = |(place, of): &(OldListener, &Trigger)| {
             of.listen[place.address] == *address
                 && (address.is_certain() || of.name == trigger.name)
         };
@@ -151,8 +152,8 @@ mod tests {
         plan.triggers.iter().map(known).collect()
     }
 
-    const fn place(trigger: usize, address: usize) -> Place {
-        Place { trigger, address }
+    const fn place(trigger: usize, address: usize) -> OldListener {
+        OldListener { trigger, address }
     }
 
     const TWO: &str = r#"

@@ -40,7 +40,11 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_mount_setattr,
     libc::SYS_move_mount,
     libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_msgctl,
     libc::SYS_msgget,
+    libc::SYS_msgrcv,
+    libc::SYS_msgsnd,
     libc::SYS_nfsservctl,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
@@ -53,11 +57,16 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_quotactl,
     libc::SYS_reboot,
     libc::SYS_request_key,
+    libc::SYS_semctl,
     libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
     libc::SYS_setdomainname,
     libc::SYS_sethostname,
     libc::SYS_setns,
     libc::SYS_settimeofday,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
     libc::SYS_shmget,
     libc::SYS_swapoff,
     libc::SYS_swapon,
@@ -74,12 +83,42 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_modify_ldt,
 ];
 
+/// Whose file it is, what may be done with it, and its times and attributes, by a path: Landlock is not asked. Who has a
+/// file open has been asked, and may do all that by its descriptor.
+const BY_PATH: &[libc::c_long] = &[
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    libc::SYS_fchownat,
+    libc::SYS_lremovexattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_setxattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+];
+
+/// Those of Linux 6.13, which libc has no names for.
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+
 /// Calls of the other ABI that an x86 kernel may have beside its own have this bit.
 #[cfg(target_arch = "x86_64")]
 const X32: libc::c_long = 0x4000_0000;
 
 /// For the processes of a strict job. They make no socket: that is what keeps them from the unix sockets that lie in the
-/// file system (D-Bus, a container engine's), which neither a private network nor Landlock does before its ABI 9.
+/// file system (D-Bus, a container engine's), which neither a private network does, nor Landlock of the ABI that is used.
 ///
 /// # Errors
 /// When this processor is none for which there are filters.
@@ -98,10 +137,22 @@ pub fn strict() -> Result<Filters, seccompiler::Error> {
         (libc::SYS_sendmsg, 2),
         (libc::SYS_sendmmsg, 3),
     ] {
-        let fast_open = masked(flags, libc::MSG_FASTOPEN.unsigned_abs())?;
+        let fast_open = rule([has(flags, libc::MSG_FASTOPEN)?])?;
         refused.extend(each(call, &[fast_open]));
     }
-    refused.extend(new_users()?);
+    // One end of a pair of datagram sockets sends to any that lies in the file system. 15: without its flags.
+    let datagrams = [libc::SOCK_DGRAM, libc::SOCK_RAW]
+        .map(|kind| rule([is(1, SeccompCmpOp::MaskedEq(15), number(kind))?]));
+    let [datagram, raw] = datagrams;
+    refused.extend(each(libc::SYS_socketpair, &[datagram?, raw?]));
+    refused.extend(plain(BY_PATH));
+    // By a descriptor there is no path.
+    let path = rule([is(1, SeccompCmpOp::Ne, 0)?])?;
+    refused.extend(each(libc::SYS_utimensat, &[path]));
+    // Its session and its group are how it is ended.
+    refused.extend(plain(&[libc::SYS_setsid, libc::SYS_setpgid]));
+    refused.extend(others()?);
+    refused.extend(everywhere()?);
     Ok(vec![filter(refused, libc::EPERM)?, no_clone3()?])
 }
 
@@ -112,7 +163,8 @@ pub fn strict() -> Result<Filters, seccompiler::Error> {
 pub fn confine_host() -> Result<(), seccompiler::Error> {
     let mut refused = plain(NEVER);
     refused.extend(plain(&[libc::SYS_execve, libc::SYS_execveat]));
-    refused.extend(new_users()?);
+    refused.extend(others()?);
+    refused.extend(everywhere()?);
     seccompiler::apply_filter(&filter(refused, libc::EPERM)?)?;
     seccompiler::apply_filter(&no_clone3()?)
 }
@@ -133,10 +185,40 @@ fn each(call: libc::c_long, rules: &[SeccompRule]) -> Rules {
     ]
 }
 
-/// A clone that has a new user namespace, in which it would be root.
-fn new_users() -> Result<Rules, seccompiler::Error> {
-    let flag = libc::CLONE_NEWUSER.unsigned_abs();
-    Ok(each(libc::SYS_clone, &[masked(0, flag)?]))
+/// Limits, priority and processors of others: it is enough to be the same user.
+fn others() -> Result<Rules, seccompiler::Error> {
+    let another = |argument| is(argument, SeccompCmpOp::Ne, 0);
+    let limit = rule([another(0)?, is(2, SeccompCmpOp::Ne, 0)?])?;
+    let mut refused = each(libc::SYS_prlimit64, &[limit]);
+    for call in [
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_migrate_pages,
+        libc::SYS_move_pages,
+    ] {
+        refused.extend(each(call, &[rule([another(0)?])?]));
+    }
+    // The first says whether it is a process, a group or a user.
+    for (call, process) in [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)] {
+        let many = rule([is(0, SeccompCmpOp::Ne, process)?])?;
+        refused.extend(each(call, &[many, rule([another(1)?])?]));
+    }
+    Ok(refused)
+}
+
+/// A clone that has a new user namespace, in which it would be root; and what it is to type at its terminal.
+fn everywhere() -> Result<Rules, seccompiler::Error> {
+    let new_user = rule([has(0, libc::CLONE_NEWUSER)?])?;
+    let mut refused = each(libc::SYS_clone, &[new_user]);
+    for what in [libc::TIOCSTI, libc::TIOCLINUX] {
+        // The kernel looks at so many bits of it.
+        let (width, equal) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+        let typed = SeccompCondition::new(1, width, equal, what)?;
+        refused.extend(each(libc::SYS_ioctl, &[rule([typed])?]));
+    }
+    Ok(refused)
 }
 
 /// The flags of clone3 are in memory, where no filter looks. Told that there is no such call, libc makes the older one.
@@ -144,12 +226,29 @@ fn no_clone3() -> Result<BpfProgram, seccompiler::Error> {
     filter(plain(&[libc::SYS_clone3]), libc::ENOSYS)
 }
 
-/// A call that has this flag among its flags.
-fn masked(argument: u8, flag: u32) -> Result<SeccompRule, seccompiler::Error> {
-    let flag = u64::from(flag);
-    let set = SeccompCmpOp::MaskedEq(flag);
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, set, flag)?;
-    Ok(SeccompRule::new(vec![condition])?)
+/// A call of which all of that is true.
+fn rule<const N: usize>(all: [SeccompCondition; N]) -> Result<SeccompRule, seccompiler::Error> {
+    Ok(SeccompRule::new(all.into())?)
+}
+
+/// An argument that has this flag among its flags.
+fn has(argument: u8, flag: libc::c_int) -> Result<SeccompCondition, seccompiler::Error> {
+    let flag = number(flag);
+    is(argument, SeccompCmpOp::MaskedEq(flag), flag)
+}
+
+/// An argument, all of whose bits count.
+fn is(argument: u8, how: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::Error> {
+    Ok(SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Qword,
+        how,
+        value,
+    )?)
+}
+
+fn number(of: libc::c_int) -> u64 {
+    u64::from(of.unsigned_abs())
 }
 
 /// Refuses those with an error, and ends who makes calls of another architecture.

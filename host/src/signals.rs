@@ -21,16 +21,24 @@ pub struct Signals {
     hangup: unix::Signal,
 }
 
+/// Takes SIGHUP over from the system's default, which is to die. One that comes is kept until it is asked for.
+///
+/// # Errors
+/// When the runtime cannot.
+pub fn reload() -> io::Result<unix::Signal> {
+    signal(SignalKind::hangup())
+}
+
 impl Signals {
-    /// Takes them over from the system's default, which is to die.
+    /// Takes the others over, too.
     ///
     /// # Errors
     /// When the runtime cannot.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(hangup: unix::Signal) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup,
         })
     }
 

@@ -10,12 +10,15 @@ mod child;
 mod children;
 mod fate;
 mod handle;
+mod ids;
 mod jobs;
 mod keeper;
+mod link;
 mod message;
 mod network;
 mod process;
 mod registry;
+mod remover;
 mod sandbox;
 mod seal;
 mod settle;
@@ -31,6 +34,7 @@ use rustix::process::Resource as Kernels;
 use serde::{Deserialize, Serialize};
 
 pub use handle::{Handle, Recipe, SpawnError};
+pub use ids::Ids;
 pub use message::{Ended, Stage};
 pub use process::Process;
 use registry::Registry;
@@ -88,17 +92,6 @@ impl Default for Setup {
     }
 }
 
-/// Who a process is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ids {
-    /// Real, effective and saved.
-    pub uid: u32,
-    /// Likewise.
-    pub gid: u32,
-    /// Supplementary.
-    pub groups: Vec<u32>,
-}
-
 /// One resource limit, in the units of setrlimit(2); `u64::MAX` is unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
@@ -150,7 +143,7 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    /// Forks the spawner. To be called at the very start of `main`: it is refused when this process
+    /// Forks the spawner. To be called before anything is bound: it is refused when this process
     /// already has a second thread, for the child of a fork would then find locks that nobody opens.
     ///
     /// # Errors

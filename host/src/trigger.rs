@@ -146,7 +146,7 @@ pub struct NativeKeys {
     pub kill_signal: Field<NumberOrText>,
     /// A duration.
     pub kill_timeout: Field<String>,
-    /// How often a job may start.
+    /// How often a job may fail.
     pub respawn: Field<TextOr<Respawn>>,
     /// `none` or `strict`.
     pub sandbox: Field<String>,
@@ -241,7 +241,7 @@ pub struct Network {
 /// `respawn`, written in full.
 #[derive(Clone, Debug, Default)]
 pub struct Respawn {
-    /// Starts.
+    /// Failures.
     pub limit: Field<i64>,
     /// Within this duration.
     pub interval: Field<String>,

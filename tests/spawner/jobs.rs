@@ -228,12 +228,9 @@ pub async fn what_cannot_start_is_refused_when_it_is_loaded(spawner: Handle) {
     many.env = (0..80_000)
         .map(|number| (format!("V{number}"), String::new()))
         .collect();
-    let begun = std::time::Instant::now();
     assert!(refused(many).contains("at most"));
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    // In PATH, it is found once and for all.
-    let found = Exec::load(&job(&["sh"]), "test", &spawner).unwrap();
-    assert!(found.path().is_absolute() && found.path().ends_with("sh"));
+    // One without a folder is looked for in PATH.
+    Exec::load(&job(&["sh"]), "test", &spawner).unwrap();
 }
 
 pub async fn a_connection_is_stdin_stdout_and_descriptor_3(spawner: Handle) {

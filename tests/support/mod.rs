@@ -10,6 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -208,6 +209,8 @@ impl Host {
         let notify = format!("notify-{}", HOSTS.fetch_add(1, Ordering::Relaxed));
         let notify = dir.path().join(notify);
         let manager = UnixDatagram::bind(&notify).unwrap();
+        // Whoever the host becomes.
+        fs::set_permissions(&notify, fs::Permissions::from_mode(0o666)).unwrap();
         manager.set_read_timeout(Some(patience)).unwrap();
         let mut command = portcullis();
         command

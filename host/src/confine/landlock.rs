@@ -55,8 +55,16 @@ const LINKS: usize = 40;
 /// Where the environment may say that certificates are.
 const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// Confines this thread, and all that it starts, to what `reach` names. Tells what of that the kernel does not do.
-pub(super) fn enforce(reach: &Reach) -> Result<Option<String>, RulesetError> {
+/// How much of the rules the kernel holds a process to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Enforced {
+    Whole,
+    Part,
+    None,
+}
+
+/// Confines this thread, and all that it starts, to what `reach` names, as far as the kernel does that.
+pub(super) fn enforce(reach: &Reach) -> Result<Enforced, RulesetError> {
     let mut rules = ruleset(reach)?;
     for path in SYSTEM {
         allow(&mut rules, Path::new(path), READ)?;
@@ -97,11 +105,9 @@ pub(super) fn enforce(reach: &Reach) -> Result<Option<String>, RulesetError> {
     }
     let status = rules.restrict_self()?;
     Ok(match status.ruleset {
-        RulesetStatus::FullyEnforced => None,
-        RulesetStatus::PartiallyEnforced => {
-            Some("this kernel's Landlock knows a part of the rules only".to_owned())
-        }
-        RulesetStatus::NotEnforced => Some("this kernel has no Landlock".to_owned()),
+        RulesetStatus::FullyEnforced => Enforced::Whole,
+        RulesetStatus::PartiallyEnforced => Enforced::Part,
+        RulesetStatus::NotEnforced => Enforced::None,
     })
 }
 

@@ -1,9 +1,7 @@
 //! Whose rights a host has: those of the user of its plan, for good, and never more than it has at that moment.
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use nix::unistd::{
-    Gid, Uid, getegid, geteuid, getgrouplist, getresgid, getresuid, setgroups, setresgid, setresuid,
-};
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgrouplist, getresgid, getresuid, setresuid};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
@@ -54,10 +52,7 @@ pub(super) fn wanted(plan: &Plan) -> anyhow::Result<Option<Ids>> {
 /// Becomes that user for good. The caller has one thread.
 pub(super) fn become_user(ids: &Ids) -> anyhow::Result<()> {
     let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
-    let groups: Vec<Gid> = ids.groups.iter().copied().map(Gid::from_raw).collect();
-    setgroups(&groups).context("setgroups")?;
-    setresgid(gid, gid, gid).context("setgid")?;
-    setresuid(uid, uid, uid).context("setuid")?;
+    ids.assume()?;
     let (users, groups) = (getresuid()?, getresgid()?);
     let changed = [users.real, users.effective, users.saved] == [uid; 3]
         && [groups.real, groups.effective, groups.saved] == [gid; 3];
@@ -65,8 +60,8 @@ pub(super) fn become_user(ids: &Ids) -> anyhow::Result<()> {
     if !changed || !uid.is_root() && setresuid(uid, Uid::from_raw(0), uid).is_ok() {
         bail!("the host is not who it should be, or could be root again");
     }
-    // What it reads of itself in /proc would be root's now. It is set back when all is read.
-    set_dumpable(DumpableBehavior::Dumpable)
+    // Others of the same user are not to have what it holds, such as the socket on which jobs are registered.
+    hide()
 }
 
 /// Whatever it executed would have no right that it has not.
@@ -89,9 +84,5 @@ fn beyond_known() -> impl Iterator<Item = CapabilitySet> {
 
 /// Nobody of the same user looks into its memory any more.
 pub(super) fn hide() -> anyhow::Result<()> {
-    set_dumpable(DumpableBehavior::NotDumpable)
-}
-
-fn set_dumpable(how: DumpableBehavior) -> anyhow::Result<()> {
-    set_dumpable_behavior(how).context("prctl PR_SET_DUMPABLE")
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("prctl PR_SET_DUMPABLE")
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Component, Path, PathBuf};
 
-use crate::control;
 use crate::engine::Cache;
 use crate::plan::{
     Access, Address, Admission, Allowed, Confine, GuestJob, Host, Job, NativeJob, NativeStyle,
@@ -96,8 +95,8 @@ impl Display for Beyond {
 }
 
 impl Reach {
-    /// What the plan in the trigger file at `file`, or in that folder of them, takes.
-    pub fn of(plan: &Plan, file: &Path) -> Self {
+    /// What the plan in the trigger file at `file`, or in that folder of them, takes, with its `control` socket.
+    pub fn of(plan: &Plan, file: &Path, control: Option<&Path>) -> Self {
         let identity = plan
             .user
             .as_ref()
@@ -121,8 +120,8 @@ impl Reach {
         if let Some(cache) = Cache::place(&plan.cache) {
             reach.add(&cache, Right::Write);
         }
-        if let Some(control) = control::place(&plan.control, &file) {
-            reach.add_folder(&control, Right::Bind);
+        if let Some(control) = control {
+            reach.add_folder(control, Right::Bind);
         }
         if let Some(coredumps) = &plan.coredumps {
             reach.add(&coredumps.path, Right::Write);
@@ -200,7 +199,7 @@ impl Reach {
     }
 
     fn add_admission(&mut self, admission: &Admission) {
-        let mut rules = admission.rules.allow.iter().chain(&admission.rules.deny);
+        let mut rules = admission.rules.iter();
         self.looks_up |= rules.any(|rule| !matches!(rule, Rule::Net(_)));
         if !admission.hours.is_empty() {
             for path in ZONES {
@@ -218,12 +217,22 @@ impl Reach {
         self.looks_up |= job.setuid.is_some() || job.setgid.is_some() || job.groups.is_some();
     }
 
-    /// Whether a host that can do this can do all that `other` takes.
+    /// Whether a host that has confined itself to this can do all that `other` takes; `held`: the kernel holds it to its
+    /// paths, names and ports.
     ///
     /// # Errors
     /// The first thing that it cannot.
-    pub fn covers(&self, other: &Self) -> Result<(), Beyond> {
-        self.is_of_the_same_host(other)?;
+    pub fn covers(&self, other: &Self, held: bool) -> Result<(), Beyond> {
+        if (&self.identity, self.confine) != (&other.identity, other.confine) {
+            return Err(Beyond::Host);
+        }
+        if self.is_settled() && other.native && !self.native {
+            return Err(Beyond::Native);
+        }
+        if held { self.touches(other) } else { Ok(()) }
+    }
+
+    fn touches(&self, other: &Self) -> Result<(), Beyond> {
         for (path, rights) in &other.paths {
             for right in rights {
                 if !self.allows(path, *right) {
@@ -243,19 +252,7 @@ impl Reach {
                 }
             }
         }
-        if self.is_settled() && other.native && !self.native {
-            return Err(Beyond::Native);
-        }
         Ok(())
-    }
-
-    /// Whether both are of one user, and confined in the same way.
-    ///
-    /// # Errors
-    /// When they are not.
-    pub fn is_of_the_same_host(&self, other: &Self) -> Result<(), Beyond> {
-        let same = (&self.identity, self.confine) == (&other.identity, other.confine);
-        if same { Ok(()) } else { Err(Beyond::Host) }
     }
 
     /// Whether no job comes once all are loaded: nobody can have the spawner start another program. Where neither a user

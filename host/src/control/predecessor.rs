@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::{PATIENCE, connect, send};
@@ -35,9 +36,7 @@ impl Predecessor {
             }
             Err(error) => return Err(error).context("cannot reach it"),
         };
-        for way in [Timeout::Send, Timeout::Recv] {
-            set_socket_timeout(&host, way, Some(PATIENCE))?;
-        }
+        wait_no_longer(&host)?;
         send(host.as_fd(), b"share").context("cannot ask it for its listeners")?;
         loop {
             let mut packet = [0; 512];
@@ -49,7 +48,7 @@ impl Predecessor {
                     let mut sockets = sockets.into_iter();
                     let socket = sockets.next();
                     let socket = socket.context("there is no descriptor for its listener")?;
-                    inherited.add_left(name.to_owned(), socket, sockets.next());
+                    inherited.add_handed(name.to_owned(), socket, sockets.next());
                 }
                 None if text == "end" => {
                     let path = path.to_owned();
@@ -70,16 +69,34 @@ impl Predecessor {
             return Ok(());
         };
         // One that has ended meanwhile has left, too.
-        match connect(&path) {
-            Err(_) => Ok(()),
-            Ok(_) => Err(error).with_context(|| {
-                format!(
-                    "the host at {} serves still, or another has taken its place",
-                    path.display()
-                )
-            }),
+        if !is_heard(&path) {
+            return Ok(());
         }
+        Err(error).with_context(|| {
+            format!(
+                "the host at {} serves still, or another has taken its place",
+                path.display()
+            )
+        })
     }
+}
+
+/// Whether some host hears at a control socket. To connect says nothing: this one has it, too.
+fn is_heard(path: &Path) -> bool {
+    let answer = connect(path).map_err(anyhow::Error::from).and_then(|host| {
+        wait_no_longer(&host)?;
+        send(host.as_fd(), b"here")?;
+        Ok(packet::receive(host.as_fd(), &mut [0; 512])?.0)
+    });
+    answer.is_ok_and(|count| count > 0)
+}
+
+/// Neither for what it says, nor until it listens.
+fn wait_no_longer(host: &OwnedFd) -> Result<(), Errno> {
+    for way in [Timeout::Send, Timeout::Recv] {
+        set_socket_timeout(host, way, Some(PATIENCE))?;
+    }
+    Ok(())
 }
 
 fn leave(host: &OwnedFd) -> anyhow::Result<()> {
@@ -89,4 +106,57 @@ fn leave(host: &OwnedFd) -> anyhow::Result<()> {
         packet::receive(host.as_fd(), &mut packet).context("cannot hear whether it has left")?;
     ensure!(&packet[..count] == b"left", "it has not said that it left");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use rustix::net::{SocketFlags, accept_with};
+
+    use super::*;
+    use crate::listener::{Bound, CONTROL};
+    use crate::plan::SocketOptions;
+
+    /// A host that hands over its control socket and dies.
+    fn hand_over(listener: &Arc<OwnedFd>) {
+        let client = accept_with(&**listener, SocketFlags::CLOEXEC).unwrap();
+        packet::receive(client.as_fd(), &mut [0; 64]).unwrap();
+        super::super::hand(&client, CONTROL, &[listener.as_fd()]).unwrap();
+        send(client.as_fd(), b"end").unwrap();
+    }
+
+    fn relieved(then: impl FnOnce(Arc<OwnedFd>) + Send + 'static) -> anyhow::Result<()> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let bound = Bound::packets(&path, &SocketOptions::default(), None).unwrap();
+        let host = thread::spawn(move || {
+            let listener = bound.socket();
+            hand_over(&listener);
+            then(listener);
+            bound
+        });
+        let mut inherited = Inherited::default();
+        let found = Predecessor::find(&path, &mut inherited).unwrap().unwrap();
+        let _listener = inherited.control().unwrap();
+        let relieved = found.relieve();
+        drop(host.join().unwrap());
+        relieved
+    }
+
+    #[test]
+    fn a_host_that_has_died_meanwhile_has_left() {
+        relieved(|_| ()).unwrap();
+    }
+
+    #[test]
+    fn a_host_whose_place_another_has_taken_cannot_be_relieved_again() {
+        let error = relieved(|listener| {
+            let client = accept_with(&*listener, SocketFlags::CLOEXEC).unwrap();
+            packet::receive(client.as_fd(), &mut [0; 64]).unwrap();
+            send(client.as_fd(), b"here").unwrap();
+        });
+        assert!(format!("{:#}", error.unwrap_err()).contains("another has taken its place"));
+    }
 }

@@ -12,11 +12,11 @@ use crate::capacity::Capacity;
 use crate::crew;
 use crate::engine::{Cache, Compiler, Engine, Pool, Progress, Slot};
 use crate::failure::Failure;
+use crate::handler::exec::Jobs;
 use crate::handler::{Handler, Loaded};
 use crate::listener::{Bound, Inherited};
 use crate::plan::{Address, Coredumps, Plan};
 use crate::reload::{Change, Known, Tally, changes};
-use crate::spawner;
 use crate::wasm::Guests;
 
 /// What is to be known of a plan as long as it is served.
@@ -57,7 +57,7 @@ pub(super) struct Stage {
 }
 
 impl LoadedPlan {
-    /// Loads what `plan` needs beside what there is `before` it.
+    /// Loads what `plan` needs beside what there is `before` it, with the native `jobs` of it.
     ///
     /// # Errors
     /// When a handler cannot be loaded, or this machine does not carry the plan.
@@ -68,7 +68,7 @@ impl LoadedPlan {
         plan: &Plan,
         before: Option<&Standing>,
         progress: Progress,
-        spawner: &spawner::Handle,
+        jobs: &Jobs,
     ) -> Result<Self, Failure> {
         let guests = Guests::of(plan);
         let slot = Slot::of(plan, &guests);
@@ -97,7 +97,7 @@ impl LoadedPlan {
         let work: Vec<_> = plan.triggers.iter().zip(&changes).collect();
         let handlers = crew::until_failure(&work, |(trigger, change)| {
             let _inside = inside.enter();
-            let load = || Handler::load(trigger, &guests, &compiler, spawner);
+            let load = || Handler::load(trigger, &guests, &compiler, jobs);
             (!change.same).then(load).transpose()
         });
         compiler.sweep();

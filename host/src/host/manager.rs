@@ -81,16 +81,20 @@ pub(super) fn reloading() {
     }
 }
 
-/// It stops, which may take so long.
-pub(super) fn stopping(most: Duration) {
-    let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
-    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(most)]);
+/// It stops, and says how it gets on `within` such a time.
+pub(super) fn stopping(within: Duration) {
+    tell(&[NotifyState::Stopping, extended(within)]);
 }
 
 /// How many connections it still waits for.
-pub(super) fn draining(connections: u32) {
+pub(super) fn draining(connections: u32, within: Duration) {
     let status = format!("draining: {connections} connections are open");
-    tell(&[NotifyState::Status(&status)]);
+    tell(&[NotifyState::Status(&status), extended(within)]);
+}
+
+/// A manager that hears nothing within that time may take the host for dead.
+fn extended(within: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(within.as_micros()).unwrap_or(u32::MAX))
 }
 
 fn tell(state: &[NotifyState<'_>]) {

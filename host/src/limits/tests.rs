@@ -498,7 +498,7 @@ async fn a_reload_frees_nobody_from_a_limit() {
             ..one_source(one)
         }),
         rate: Some(RateLimit {
-            bucket: rate,
+            bucket: bucket(1, HOUR, 4),
             over: Over::Refuse,
         }),
         ..open()
@@ -515,10 +515,28 @@ async fn a_reload_frees_nobody_from_a_limit() {
     // One more place for each source, which has a turn left; and then there is none.
     let third = Limits::new(&door(4, 3), 0, host.clone(), Some(&second));
     drop(try_at_once(&third, inet("192.0.2.1")).unwrap());
-    let fourth = Limits::new(&door(4, 3), 0, host, Some(&third));
+    let fourth = Limits::new(&door(4, 3), 0, host.clone(), Some(&third));
     let early = try_at_once(&fourth, inet("192.0.2.1"));
     assert_eq!(early.unwrap_err(), Refusal::SourceRate);
-    let early = try_at_once(&fourth, inet("192.0.2.2"));
-    assert_eq!(early.unwrap_err(), Refusal::Rate);
+    // What is refused for its own rate has used up nothing of that of all, and the other way round.
+    let stranger = inet("192.0.2.2");
+    drop(try_at_once(&fourth, stranger).unwrap());
+    for _ in 0..3 {
+        let early = try_at_once(&fourth, stranger);
+        assert_eq!(early.unwrap_err(), Refusal::Rate);
+    }
+    let fifth = Admission {
+        rate: Some(RateLimit {
+            bucket: bucket(1, HOUR, 100),
+            over: Over::Refuse,
+        }),
+        ..admission(4, 3)
+    };
+    let fifth = Limits::new(&Door::of(&fifth).unwrap(), 0, host, Some(&fourth));
+    for _ in 0..2 {
+        drop(try_at_once(&fifth, stranger).unwrap());
+    }
+    let early = try_at_once(&fifth, stranger);
+    assert_eq!(early.unwrap_err(), Refusal::SourceRate);
     assert_eq!(first.trigger.held(), 2);
 }

@@ -1,5 +1,5 @@
 //! Listening sockets that were opened before this host: by a service manager, with systemd's protocol
-//! and by name, and by a host before this one, whose place it takes.
+//! and by name, and by its predecessor, the host whose place it takes.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,23 +10,26 @@ use anyhow::bail;
 use super::Bound;
 use crate::plan::{Address, SocketOptions};
 
-/// What the names of sockets begin with that a host leaves to the next.
+/// What the names of sockets begin with that a host hands over to the next.
 pub(super) const MARK: &str = "portcullis-";
+
+/// That of the socket by which a host is told what to do.
+pub const CONTROL: &str = "portcullis-control";
 
 /// The listening sockets that were handed over, by name.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// By a service manager. What a trigger takes is empty here.
     given: HashMap<String, Vec<OwnedFd>>,
-    /// By a host before this one, under their marks.
-    left: HashMap<String, Vec<Left>>,
+    /// By the predecessor, under their marks.
+    of_predecessor: HashMap<String, Vec<Handed>>,
     /// What this host has bound itself while it had the right to.
     ahead: Vec<(Address, Bound)>,
 }
 
-/// A listener that a host before this one has left.
+/// A listener that the predecessor has handed over.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct Handed {
     pub socket: OwnedFd,
     /// Comes to its end when the processes have ended that were given it; `None`: there are none.
     pub busy: Option<OwnedFd>,
@@ -57,44 +60,54 @@ impl Inherited {
     /// Adds one.
     pub fn add(&mut self, name: String, socket: OwnedFd) {
         if name.starts_with(MARK) {
-            self.add_left(name, socket, None);
+            self.add_handed(name, socket, None);
         } else {
             self.given.entry(name).or_default().push(socket);
         }
     }
 
-    /// Adds one that a host before this one leaves, which processes have until `busy` comes to its end.
-    pub fn add_left(&mut self, mark: String, socket: OwnedFd, busy: Option<OwnedFd>) {
-        let left = Left { socket, busy };
-        self.left.entry(mark).or_default().push(left);
+    /// Adds one that the predecessor hands over, which processes have until `busy` comes to its end.
+    pub fn add_handed(&mut self, mark: String, socket: OwnedFd, busy: Option<OwnedFd>) {
+        let handed = Handed { socket, busy };
+        self.of_predecessor.entry(mark).or_default().push(handed);
     }
 
-    /// Closes what a host before this one has left, or was bound ahead, and nobody has taken.
-    pub fn forget_left(&mut self) {
+    /// Closes what the predecessor has handed over, or was bound ahead, and nobody has taken.
+    pub fn forget(&mut self) {
         self.ahead.clear();
-        self.left.clear();
+        self.of_predecessor.clear();
     }
 
-    /// The marks of what a host before this one has left.
+    /// The marks of what the predecessor has handed over.
     pub fn marks(&self) -> impl Iterator<Item = &str> {
-        self.left.keys().map(String::as_str)
+        self.of_predecessor.keys().map(String::as_str)
     }
 
-    /// What a host before this one has left for `address` under this mark: one socket, or all of an inherited
-    /// name.
-    pub(super) fn left(&mut self, mark: &str, address: &Address) -> Vec<Left> {
-        let Some(left) = self.left.get_mut(mark) else {
+    /// What the predecessor has handed over for `address` under this mark: one socket, or all of an inherited name.
+    pub(super) fn of_predecessor(&mut self, mark: &str, address: &Address) -> Vec<Handed> {
+        // A service manager that keeps what it gives hands it over twice.
+        if let Address::Inherited(name) = address
+            && self.given.get(name).is_some_and(|given| !given.is_empty())
+        {
+            return Vec::new();
+        }
+        let Some(handed) = self.of_predecessor.get_mut(mark) else {
             return Vec::new();
         };
         match address {
-            Address::Inherited(_) => std::mem::take(left),
-            _ if left.is_empty() => Vec::new(),
-            _ => vec![left.remove(0)],
+            Address::Inherited(_) => std::mem::take(handed),
+            _ if handed.is_empty() => Vec::new(),
+            _ => vec![handed.remove(0)],
         }
     }
 
-    /// Binds an address of `trigger` now, for a host that could not do it later. Why it cannot be bound is told then: it
-    /// may be a host before this one that has it, and hands it over.
+    /// The predecessor's socket by which it was told what to do.
+    pub fn control(&mut self) -> Option<OwnedFd> {
+        let handed = self.of_predecessor.remove(CONTROL)?;
+        handed.into_iter().next().map(|handed| handed.socket)
+    }
+
+    /// Binds an address of `trigger` now, for a host that could not do it later. Why it cannot be bound is told then.
     pub fn bind_ahead(&mut self, trigger: &str, address: &Address, options: &SocketOptions) {
         if let Address::Inherited(_) = address {
             return;

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileTypeExt, MetadataExt};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
@@ -24,7 +24,8 @@ pub(super) struct OwnedPath {
     dir: Dir,
     name: OsString,
     inode: (u64, u64),
-    ours: bool,
+    /// Whether it is removed.
+    goes: bool,
 }
 
 impl OwnedPath {
@@ -51,7 +52,7 @@ impl OwnedPath {
 
     /// Leaves it to somebody else.
     pub fn leave(&mut self) {
-        self.ours = false;
+        self.goes = false;
     }
 
     fn new(dir: Dir, name: &OsStr) -> io::Result<Self> {
@@ -60,24 +61,33 @@ impl OwnedPath {
             dir,
             name: name.to_owned(),
             inode: (made.dev(), made.ino()),
-            ours: true,
+            goes: true,
         })
     }
 
-    /// Sets the mode, owner and group of the socket, and not of what a link leads to that somebody has
-    /// put in its place.
+    /// Sets the mode, owner and group of the socket, and not of what somebody has put in its place.
     pub fn adapt(&self, options: &SocketOptions) -> anyhow::Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = rustix::fs::openat(&self.dir, &self.name, flags, Mode::empty())?;
-        if options.owner.is_some() || options.group.is_some() {
-            let user = options.owner.as_ref().map(identity::user).transpose()?;
-            let user = user.map(|user| Uid::from_raw(user.uid.as_raw()));
-            let group = options.group.as_ref().map(identity::group).transpose()?;
-            let group = group.map(|group| Gid::from_raw(group.as_raw()));
+        let now = rustix::fs::fstat(&made)?;
+        ensure!(
+            (now.st_dev, now.st_ino) == self.inode,
+            "something else is there now"
+        );
+        let user = options.owner.as_ref().map(identity::user).transpose()?;
+        let user = user.map(|user| Uid::from_raw(user.uid.as_raw()));
+        let group = options.group.as_ref().map(identity::group).transpose()?;
+        let group = group.map(|group| Gid::from_raw(group.as_raw()));
+        // Who may not change them need not, where they are what they should be.
+        if user.is_some_and(|it| it.as_raw() != now.st_uid)
+            || group.is_some_and(|it| it.as_raw() != now.st_gid)
+        {
             rustix::fs::chownat(&made, "", user, group, AtFlags::EMPTY_PATH)
                 .context("cannot set owner and group")?;
         }
-        if let Some(mode) = options.mode {
+        if let Some(mode) = options.mode
+            && now.st_mode & 0o7777 != mode
+        {
             let path = format!("/proc/self/fd/{}", made.as_raw_fd());
             fs::set_permissions(path, fs::Permissions::from_mode(mode))
                 .with_context(|| format!("cannot set mode {mode:04o}"))?;
@@ -88,12 +98,12 @@ impl OwnedPath {
 
 impl Drop for OwnedPath {
     fn drop(&mut self) {
-        let ours = self.ours
+        let goes = self.goes
             && self
                 .dir
                 .symlink_metadata(&self.name)
                 .is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
-        if ours {
+        if goes {
             // Nothing is left to tell when this fails: the next start finds a stale path.
             let _ = self.dir.remove_file(&self.name);
         }

@@ -10,6 +10,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::terminal::is_obeyed;
+
 /// The format.
 pub(super) struct Text;
 
@@ -69,17 +71,17 @@ impl Visit for Fields<'_, '_> {
     }
 }
 
-/// Writes control characters as what they are and not as what they do: anybody's text may be among
+/// Writes what changes how a line is shown as what it is and not as what it does: anybody's text may be among
 /// the fields, and a terminal may show the line.
 struct Escaping<'a, 'w>(&'a mut Writer<'w>);
 
 impl fmt::Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !text.chars().any(char::is_control) {
+        if !text.chars().any(is_obeyed) {
             return self.0.write_str(text);
         }
         for c in text.chars() {
-            if c.is_control() {
+            if is_obeyed(c) {
                 write!(self.0, "{}", c.escape_default())?;
             } else {
                 self.0.write_char(c)?;
@@ -104,8 +106,8 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_shown() {
-        let line = shown("a\x1b[2J\u{9b}b\nc é");
-        assert_eq!(line, "a\\u{1b}[2J\\u{9b}b\\nc é");
+        let line = shown("a\x1b[2J\u{9b}b\nc é\u{202e}d\u{2028}e");
+        assert_eq!(line, "a\\u{1b}[2J\\u{9b}b\\nc é\\u{202e}d\\u{2028}e");
     }
 
     proptest! {
@@ -114,8 +116,8 @@ mod tests {
             text in "(\\PC|[\\x00-\\x1f\\x7f-\\u{9f}]|.){0,40}"
         ) {
             let line = shown(&text);
-            prop_assert!(!line.chars().any(char::is_control), "{line:?}");
-            for word in text.split(char::is_control) {
+            prop_assert!(!line.chars().any(is_obeyed), "{line:?}");
+            for word in text.split(is_obeyed) {
                 prop_assert!(line.contains(word), "{line:?}");
             }
         }

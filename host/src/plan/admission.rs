@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 use super::hours::Hours;
 use super::quantity::limit;
-use super::rules::{Rule, Rules};
+use super::rules::Rules;
 use super::scope::{Scope, Wrong};
 use super::{Rate, hours, rules};
 use crate::trigger::{self, CountOr, Field, OneOrMany, TextOr, quoted};
@@ -163,20 +163,6 @@ impl Default for Admission {
             banner: None,
             defer: false,
         }
-    }
-}
-
-impl Rules {
-    /// Whether they let in everybody.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        let Self { allow, deny } = self;
-        allow.is_empty() && deny.is_empty()
-    }
-
-    /// All of them, whatever they say.
-    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
-        self.allow.iter().chain(&self.deny)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::trigger::{Source, Span};
 
 /// Where an address is written, and for whom.
 #[derive(Clone, Debug)]
-struct Place {
+struct Where {
     address: Address,
     owner: String,
     source: Arc<Source>,
@@ -21,15 +21,15 @@ struct Place {
 /// Every address of the plan so far.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    exact: HashMap<Address, Place>,
+    exact: HashMap<Address, Where>,
     /// The first claim on a port, of each family: an address of all interfaces clashes with any.
-    ports: HashMap<(&'static str, u16), Place>,
+    ports: HashMap<(&'static str, u16), Where>,
 }
 
 impl Claims {
     /// Takes an address for a trigger, or reports who has it.
     pub fn claim(&mut self, scope: &mut Scope<'_>, address: &Address, span: &Span) {
-        let place = Place {
+        let place = Where {
             address: address.clone(),
             owner: scope.owner.clone(),
             source: Arc::clone(scope.source),
@@ -54,7 +54,7 @@ impl Claims {
         );
     }
 
-    fn holder(&self, address: &Address) -> Option<&Place> {
+    fn holder(&self, address: &Address) -> Option<&Where> {
         let Some(port) = port(address) else {
             return self.exact.get(address);
         };

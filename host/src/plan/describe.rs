@@ -1,16 +1,17 @@
-//! A plan in words: what `check` prints, a block for each trigger, with every default filled in. The
+//! A plan in words: what `check` prints, a block for each trigger, with the defaults of its limits filled in. The
 //! values of variables are not shown, because they may be secrets.
 
+mod native;
+
 use std::fmt::{self, Display, Formatter};
-use std::time::Duration;
 
 use super::words::{
-    Command, Count, Door, Inside, Listen, Name, Size, Time, Word, admits, reaches, resource_limit,
-    variables, visible,
+    Command, Count, Door, Inside, Listen, Name, Size, Time, Word, admits, reaches, variables,
+    visible,
 };
 use super::{
-    Admission, Confine, Coredumps, Given, GuestJob, Job, Location, NativeJob, NativeStyle, Plan,
-    Sandbox, SocketOptions, Trigger,
+    Admission, Confine, Coredumps, GuestJob, Job, Location, NativeStyle, Plan, SocketOptions,
+    Trigger,
 };
 
 /// The host's own part of a plan, as a block of lines.
@@ -115,10 +116,10 @@ pub fn trigger(trigger: &Trigger, serves: Option<&str>) -> impl Display {
                     format_args!("{}; {}", Door(admission), Inside(&guest.limits)),
                 )?;
                 if let Some(native) = fallback {
-                    describe_native(f, "fallback", native)?;
+                    native::describe(f, "fallback", native)?;
                 }
             }
-            Job::Native(native) => describe_native(f, "handler", native)?,
+            Job::Native(native) => native::describe(f, "handler", native)?,
         }
         if let Some(serves) = serves {
             line(f, "serves", visible(serves))?;
@@ -229,122 +230,5 @@ fn describe_guest(f: &mut Formatter<'_>, guest: &GuestJob) -> fmt::Result {
     match reaches(network) {
         Some(reaches) => line(f, "reaches", reaches),
         None => Ok(()),
-    }
-}
-
-fn describe_native(f: &mut Formatter<'_>, what: &str, native: &NativeJob) -> fmt::Result {
-    let NativeJob {
-        argv,
-        env,
-        style,
-        deadline,
-        first_byte,
-        setuid,
-        setgid,
-        groups,
-        chdir,
-        chroot,
-        umask,
-        nice,
-        limit,
-        kill_signal,
-        kill_timeout,
-        sandbox,
-    } = native;
-    let gets = match style {
-        NativeStyle::Listener { .. } => "gets the listener",
-        NativeStyle::Connection(_) => "gets each connection",
-    };
-    line(
-        f,
-        what,
-        format_args!("{} ({gets})", Command(&shell_words::join(argv))),
-    )?;
-
-    let mut words = Vec::new();
-    words.extend(setuid.as_ref().map(|user| format!("user {}", Name(user))));
-    words.extend(
-        setgid
-            .as_ref()
-            .map(|group| format!("group {}", Name(group))),
-    );
-    words.extend(groups.as_ref().map(|groups| match groups.as_slice() {
-        [] => "no other groups".to_owned(),
-        groups => {
-            let groups: Vec<String> = groups.iter().map(|group| Name(group).to_string()).collect();
-            format!("groups {}", groups.join(" "))
-        }
-    }));
-    words.extend(
-        chroot
-            .as_ref()
-            .map(|path| format!("root {}", visible(&path.to_string_lossy()))),
-    );
-    words.push(format!("in {}", visible(&chdir.to_string_lossy())));
-    words.push(format!("umask {umask:03o}"));
-    words.extend(nice.map(|nice| format!("nice {nice}")));
-    words.extend(variables("env", env));
-    line(f, "runs", words.join("; "))?;
-    if let Sandbox::Strict(given) = sandbox {
-        let mut touches = vec!["strict".to_owned()];
-        touches.extend(given.iter().map(|given| {
-            let Given { path, access } = given;
-            format!("{} ({})", visible(&path.to_string_lossy()), Word(*access))
-        }));
-        line(f, "sandbox", touches.join("; "))?;
-    }
-
-    line(f, "limits", native_limits(style, *deadline, *first_byte))?;
-    let mut limit = limit.clone();
-    limit.extend(sandbox.limits().filter(|own| {
-        // What the file says of a resource goes before.
-        native
-            .limit
-            .iter()
-            .all(|given| given.resource != own.resource)
-    }));
-    if !limit.is_empty() {
-        let limits: Vec<String> = limit.iter().map(resource_limit).collect();
-        line(f, "", limits.join(", "))?;
-    }
-    let signal = kill_signal.as_str().trim_start_matches("SIG");
-    line(
-        f,
-        "ends",
-        format_args!("by {signal}, by KILL after {}", Time(*kill_timeout)),
-    )
-}
-
-fn native_limits(
-    style: &NativeStyle,
-    deadline: Option<Duration>,
-    first_byte: Option<Duration>,
-) -> String {
-    let deadline = match deadline {
-        Some(deadline) => format!("{} deadline", Time(deadline)),
-        None => "no deadline".to_owned(),
-    };
-    let first_byte = first_byte.map(|limit| format!(", {} to the first byte", Time(limit)));
-    let deadline = deadline + &first_byte.unwrap_or_default();
-    match style {
-        NativeStyle::Connection(admission) => format!("{}; {deadline}", Door(admission)),
-        NativeStyle::Listener { instances, respawn } => {
-            let processes = if instances.get() == 1 {
-                "process"
-            } else {
-                "processes"
-            };
-            let starts = match respawn.limit {
-                Some(limit) => {
-                    format!(
-                        "{} in {}",
-                        Count(limit.get(), "start"),
-                        Time(respawn.interval)
-                    )
-                }
-                None => "any number of starts".to_owned(),
-            };
-            format!("{instances} {processes} at once, {starts}; {deadline}")
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::scope::{Scope, Wrong};
-use super::{Access, Dir, Given, GuestJob, GuestLimits, network, text};
+use super::{Access, Dir, GivenPath, GuestJob, GuestLimits, network, text};
 use crate::trigger::{self, Entries, Field, GuestKeys, TextOr, did_you_mean, printable, quoted};
 
 /// The guest as meant. `None`: without a path, which is reported.
@@ -98,11 +98,11 @@ fn dirs(scope: &mut Scope<'_>, field: Field<Entries<TextOr<trigger::Dir>>>) -> V
 pub(super) fn given(
     scope: &mut Scope<'_>,
     field: Field<Entries<TextOr<trigger::Dir>>>,
-) -> Vec<Given> {
+) -> Vec<GivenPath> {
     let Field::Given(key, entries) = field else {
         return Vec::new();
     };
-    let mut all: Vec<Given> = Vec::new();
+    let mut all: Vec<GivenPath> = Vec::new();
     for (place, access) in entries.into_inner() {
         let span = access.span();
         let at = place.span();
@@ -129,7 +129,7 @@ pub(super) fn given(
             );
         }
         if let (Some(path), Some(access)) = (path, access) {
-            all.push(Given { path, access });
+            all.push(GivenPath { path, access });
         }
     }
     all

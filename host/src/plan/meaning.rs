@@ -1,5 +1,5 @@
 //! From what is written to what is meant: every key of a trigger file is taken apart here and in
-//! `guest`, `native` and `socket`, by name and without a rest, so that a key which is forgotten does
+//! `host`, `guest`, `native` and `socket`, by name and without a rest, so that a key which is forgotten does
 //! not compile.
 
 use std::collections::HashMap;
@@ -11,21 +11,16 @@ use toml::Spanned;
 use super::clash::Claims;
 use super::fit::{self, Fit};
 use super::native::Bounds;
-use super::quantity::{duration, limit, memory, stack, time_limit, volume};
-use super::scope::{Scope, Wrong};
+use super::quantity::{memory, stack, time_limit, volume};
+use super::scope::Scope;
 use super::{
-    Confine, Coredumps, Given, GuestLimits, Job, Location, Plan, Trigger, admission, guest,
-    identity, native, rules, socket, text,
+    Confine, GivenPath, GuestLimits, Job, Location, Plan, Trigger, admission, guest, host, native,
+    rules, socket, text,
 };
-use crate::trigger::{
-    self, BooleanOrText, Field, Host, HostLimits, Limits, Problems, Source, Span, TextOr,
-    TriggerFile, did_you_mean, quoted,
-};
+use crate::trigger::{self, Field, Limits, Problems, Source, Span, TriggerFile, quoted};
 
-const GRACE: Duration = Duration::from_secs(30);
 const CPU: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_hours(1);
-const COREDUMPS: u64 = 256 << 20;
 const IDLE: Duration = Duration::from_mins(5);
 
 /// Names stand in log lines, ready lines and `LISTEN_FDNAMES`.
@@ -77,7 +72,7 @@ impl Plan {
 /// What the files mean, as far as they mean something.
 fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
     let mut plan = Plan {
-        grace: GRACE,
+        grace: host::GRACE,
         connections: None,
         cache: Location::Usual,
         control: Location::Usual,
@@ -111,7 +106,7 @@ fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
             problems,
         };
         if let Field::Given(_, host) = host {
-            read_host(&mut scope, host.into_inner(), &mut plan);
+            host::read(&mut scope, host.into_inner(), &mut plan);
         }
         for trigger in triggers {
             let name = &trigger.name;
@@ -132,88 +127,6 @@ fn plan(files: Vec<TriggerFile>, problems: &mut Problems) -> Plan {
         }
     }
     plan
-}
-
-fn read_host(scope: &mut Scope<'_>, host: Host, plan: &mut Plan) {
-    let Host {
-        grace,
-        limits,
-        cache,
-        control,
-        coredumps,
-        user,
-        group,
-        sandbox,
-    } = host;
-    if let (Some(key), None) = (group.key(), user.key()) {
-        let help = "the host becomes another user, and this is that one's group: give `user`, too";
-        scope.refuse(key, "stands without `user`", help);
-    }
-    plan.user = scope.value(user, identity::uid);
-    plan.group = scope.value(group, identity::gid);
-    plan.confine = scope.text(sandbox, confine).unwrap_or(Confine::Auto);
-    let HostLimits { connections } = limits.given().unwrap_or_default();
-    plan.grace = scope.text(grace, duration).unwrap_or(GRACE);
-    plan.connections = scope.value(connections, limit);
-    let folder = scope.folder().to_owned();
-    let location = |written, no, help| match written {
-        BooleanOrText::Text(path) => Ok(Location::At(text::path(path, &folder)?)),
-        BooleanOrText::Boolean(false) => Ok(Location::None),
-        BooleanOrText::Boolean(true) => Err(Wrong::new(no, help)),
-    };
-    let cache = scope.value(cache, |written| {
-        let help =
-            "without the key there is a cache in the usual folder; with `false` there is none";
-        location(written, "`true` is no folder", help)
-    });
-    plan.cache = cache.unwrap_or(Location::Usual);
-    let control = scope.value(control, |written| {
-        let help = "without the key the socket is in the usual folder; with `false` there is none";
-        location(written, "`true` is no path", help)
-    });
-    plan.control = control.unwrap_or(Location::Usual);
-    plan.coredumps = read_coredumps(scope, coredumps);
-}
-
-fn read_coredumps(
-    scope: &mut Scope<'_>,
-    field: Field<TextOr<trigger::Coredumps>>,
-) -> Option<Coredumps> {
-    let Field::Given(key, written) = field else {
-        return None;
-    };
-    let folder = scope.folder().to_owned();
-    let absolute = |path: String| text::path(path, &folder);
-    let span = written.span();
-    let (path, total) = match written.into_inner() {
-        TextOr::Text(path) => {
-            let path = scope.part(&key.path, Spanned::new(span, path), absolute);
-            (path, None)
-        }
-        TextOr::Table(trigger::Coredumps { path, total }) => {
-            if !path.is_written() {
-                scope.problem(&span, "`coredumps` has no `path`").help(
-                    r#"core dumps are written { path = "/var/lib/portcullis", total = "256MiB" }"#,
-                );
-            }
-            (scope.value(path, absolute), scope.text(total, volume))
-        }
-    };
-    let total = total.unwrap_or(COREDUMPS);
-    path.map(|path| Coredumps { path, total })
-}
-
-fn confine(how: &str) -> Result<Confine, Wrong> {
-    match how {
-        "auto" => Ok(Confine::Auto),
-        "off" => Ok(Confine::Off),
-        "required" => Ok(Confine::Required),
-        _ => Err(Wrong::new(
-            format!("{} is not a way to confine the host", quoted(how)),
-            did_you_mean(how, ["auto", "off", "required"])
-                .unwrap_or_else(|| r#"allowed: "auto", "off", "required""#.to_owned()),
-        )),
-    }
 }
 
 fn read_trigger(
@@ -295,7 +208,7 @@ fn read_trigger(
             let given = guest
                 .iter()
                 .flat_map(|guest| &guest.dirs)
-                .map(Given::from)
+                .map(GivenPath::from)
                 .collect();
             let fallback = native::job(scope, native_keys, env, bounds(), given);
             Job::Guest {

@@ -11,7 +11,9 @@ use toml::Spanned;
 use super::identity::{gid, uid};
 use super::quantity::{self, count, duration, time_limit};
 use super::scope::{Scope, Wrong};
-use super::{Admission, Given, Identity, NativeJob, NativeStyle, Respawn, Sandbox, rlimit, text};
+use super::{
+    Admission, GivenPath, Identity, NativeJob, NativeStyle, Respawn, Sandbox, rlimit, text,
+};
 use crate::trigger::{
     self, Field, NativeKeys, NumberOrText, OneOrMany, TextOr, did_you_mean, printable, quoted,
 };
@@ -41,7 +43,7 @@ pub(super) fn job(
     keys: NativeKeys,
     env: Vec<(String, String)>,
     bounds: Bounds,
-    given: Vec<Given>,
+    given: Vec<GivenPath>,
 ) -> Option<NativeJob> {
     let NativeKeys {
         exec,
@@ -117,7 +119,7 @@ pub(super) fn job(
     Some(NativeJob { argv: argv?, ..job })
 }
 
-fn sandbox(how: &str, given: Vec<Given>) -> Result<Sandbox, Wrong> {
+fn sandbox(how: &str, given: Vec<GivenPath>) -> Result<Sandbox, Wrong> {
     match how {
         "none" => Ok(Sandbox::None),
         "strict" => Ok(Sandbox::Strict(given)),

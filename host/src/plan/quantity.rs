@@ -141,7 +141,7 @@ pub(super) fn rate(text: &str) -> Result<Rate, Wrong> {
         _ if !per.bytes().all(|byte| byte.is_ascii_alphabetic()) => return Err(wrong()),
         _ => humantime::parse_duration(&format!("1{per}")).map_err(|_| wrong())?,
     };
-    // One in a microsecond is more than any machine accepts, and governor divides by it.
+    // One in a microsecond is more than any machine accepts.
     if per.as_micros() < u128::from(count.get()) || per > LONGEST {
         return Err(Wrong::new(
             format!("{} is out of range", quoted(text)),

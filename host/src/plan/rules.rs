@@ -33,6 +33,20 @@ pub enum Rule {
     Group(Identity<Gid>),
 }
 
+impl Rules {
+    /// Whether they let in everybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { allow, deny } = self;
+        allow.is_empty() && deny.is_empty()
+    }
+
+    /// All of them, whatever they say.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.allow.iter().chain(&self.deny)
+    }
+}
+
 const FORMS: &str = "a rule is an address, a network such as `10.0.0.0/8`, or, over unix, `uid:1000`, \
     `user:NAME`, `gid:100` or `group:NAME`";
 

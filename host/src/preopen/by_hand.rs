@@ -130,7 +130,7 @@ async fn receive(
     let buffers = IovecArray::new((data.cast_unsigned(), count.cast_unsigned()));
     let received = async {
         let flags = Riflags::try_from(flags).map_err(|_| Errno::Inval)?;
-        guest.connection(fd.into())?;
+        guest.ensure_connection(fd.into())?;
         // The kernel would wait for all of it before it lets one peek; here what is at hand is
         // shown, which a program must be ready for, since a signal may end that wait as well.
         let take = if flags.contains(Riflags::RECV_PEEK) {
@@ -186,7 +186,7 @@ async fn send(
         if flags != 0 {
             return Err(Errno::Inval.into());
         }
-        guest.connection(fd.into())?;
+        guest.ensure_connection(fd.into())?;
         let count = guest.socket.write(&memory, buffers).await?;
         memory.write(pointer::<Size>(sent), count)?;
         Ok(())

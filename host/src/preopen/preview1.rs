@@ -2,8 +2,8 @@
 //! variables, clocks and the end of the program are answered here; those on files go to
 //! wasmtime-wasi under its own numbers.
 //!
-//! This is the one file that uses wasmtime-wasi's generated trait and types, which are public but
-//! meant for itself: a new minor version of it may need a look here.
+//! The rooms of preview 1 (this one, `by_hand`, `guest`, `poll`, `socket`, `args` and `descriptors`) use wasmtime-wasi's generated
+//! trait and types, which are public but meant for itself: a new minor version of it may need a look here.
 
 use wasmtime::{Linker, ModuleExport};
 use wasmtime_wasi::p1::types::{
@@ -50,8 +50,8 @@ impl Guest {
         }
     }
 
-    /// The connection, or why `fd` is not one.
-    pub(super) fn connection(&self, fd: Fd) -> Result<(), Error> {
+    /// That `fd` is the connection, or why it is not.
+    pub(super) fn ensure_connection(&self, fd: Fd) -> Result<(), Error> {
         match self.descriptors.get(fd)? {
             Descriptor::Connection => Ok(()),
             Descriptor::Listener => Err(Errno::Notconn.into()),
@@ -628,7 +628,7 @@ impl WasiSnapshotPreview1 for Guest {
         fd: Fd,
         how: Sdflags,
     ) -> Result<(), Error> {
-        self.connection(fd)?;
+        self.ensure_connection(fd)?;
         let how = match (how.contains(Sdflags::RD), how.contains(Sdflags::WR)) {
             (true, true) => Shutdown::Both,
             (true, false) => Shutdown::Read,

@@ -83,18 +83,12 @@ impl Socket {
         matches!(self.link, Link::Closed)
     }
 
-    /// Takes it from behind the listener; false when it was taken before.
-    pub fn accept(&mut self) -> bool {
-        match std::mem::replace(&mut self.link, Link::Closed) {
-            Link::Offered(stream) => {
-                self.link = Link::Open(stream);
-                true
-            }
-            other => {
-                self.link = other;
-                false
-            }
-        }
+    /// Takes it from behind the listener, unless it was taken before.
+    pub fn accept(&mut self) {
+        self.link = match std::mem::replace(&mut self.link, Link::Closed) {
+            Link::Offered(stream) => Link::Open(stream),
+            other => other,
+        };
     }
 
     /// Closes it, as the last descriptor of it is closed.

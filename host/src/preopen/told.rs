@@ -27,7 +27,7 @@ pub struct Told {
 }
 
 /// A store's state that knows what its instance is told.
-pub trait Asked: 'static {
+pub trait Informed: 'static {
     /// That.
     fn told(&self) -> &Told;
 }
@@ -44,7 +44,7 @@ impl Told {
 ///
 /// # Errors
 /// When `linker` does not take it.
-pub fn answer<T: Asked>(linker: &mut Linker<T>, interface: &str) -> wasmtime::Result<()> {
+pub fn answer<T: Informed>(linker: &mut Linker<T>, interface: &str) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut environment = linker.instance(interface)?;
     environment.func_wrap("get-environment", |store, ()| {

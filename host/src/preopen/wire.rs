@@ -199,7 +199,7 @@ impl Connected {
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
         let room = self.0.meter.room(Way::Tx, from.len());
-        if room < from.len() && room == 0 {
+        if room == 0 && !from.is_empty() {
             self.0.meter.exceed(Way::Tx);
             return Poll::Pending;
         }

@@ -46,8 +46,8 @@ pub(super) struct Relief {
     asked: mpsc::Receiver<Ask>,
     /// Whether processes are given the listener.
     gives: bool,
-    /// Closed with this, which a host that takes the place of this one sees.
-    kept: Option<OwnedFd>,
+    /// The first is closed with this, which a host that takes the place of this one sees at the second.
+    busy: Option<(OwnedFd, OwnedFd)>,
 }
 
 #[derive(Debug)]
@@ -61,8 +61,8 @@ enum Ask {
 /// Both ends, for a service that `gives` the listener to processes or does not.
 pub(super) fn served(gives: bool) -> (Served, Relief) {
     let (ask, asked) = mpsc::channel(1);
-    let kept = None;
-    (Served(ask), Relief { asked, gives, kept })
+    let busy = None;
+    (Served(ask), Relief { asked, gives, busy })
 }
 
 impl Served {
@@ -99,10 +99,13 @@ impl Relief {
     }
 
     fn share(&mut self, socket: Arc<OwnedFd>) -> Shared {
-        let pair = self.gives.then(UnixStream::pair);
-        let (kept, busy) = pair.and_then(Result::ok).unzip();
-        self.kept = kept.map(OwnedFd::from);
-        let busy = busy.map(OwnedFd::from);
+        // The same for all who ask, one after the other.
+        if self.gives && self.busy.is_none() {
+            let pair = UnixStream::pair().ok();
+            self.busy = pair.map(|(kept, told)| (kept.into(), told.into()));
+        }
+        let told = self.busy.as_ref().map(|(_, told)| told.try_clone());
+        let busy = told.and_then(Result::ok);
         Shared { socket, busy }
     }
 }

@@ -62,6 +62,11 @@ impl Job {
         self.sandbox.is_none() && self.setup.is_within(ids)
     }
 
+    /// Whether its processes are in a sandbox.
+    pub fn is_strict(&self) -> bool {
+        self.sandbox.is_some()
+    }
+
     /// The same for a spawner that is who they are to be.
     pub fn without_ids(&self) -> Self {
         Self::new(self.program.clone(), self.setup.clone().without_ids(), None)

@@ -75,10 +75,10 @@ pub(super) fn prepare(
     }
     // After the ids, whose change clears it: a job does not outlive a spawner that was killed.
     process::set_parent_process_death_signal(Some(process::Signal::KILL))
-        .map_err(at(Stage::Session))?;
+        .map_err(at(Stage::Parent))?;
     if process::getppid() != spawner {
         // It died before that was set.
-        return Err((Stage::Session, Errno::SRCH));
+        return Err((Stage::Parent, Errno::SRCH));
     }
     unblock();
     Ok(())
@@ -98,7 +98,13 @@ fn install(
     }
     // Everything the spawner opens is close-on-exec: this is for one that has to wait, and for what the spawner
     // might one day open otherwise.
-    let mut rest = AFTER + RawFd::from(after.is_some());
+    close_but(AFTER + RawFd::from(after.is_some()), kept);
+    Ok(())
+}
+
+/// Closes all from `first` on but what is kept, which is in ascending order. The caller is a child that returns to nobody.
+pub(super) fn close_but(first: RawFd, kept: &[RawFd]) {
+    let mut rest = first;
     for kept in kept {
         if rest < *kept {
             close(rest, kept - 1);
@@ -106,7 +112,6 @@ fn install(
         rest = kept + 1;
     }
     close(rest, RawFd::MAX);
-    Ok(())
 }
 
 /// Closes all from `first` to `last`.

@@ -2,26 +2,22 @@
 //! hands each to the task that waits for it. Nothing here queues without bound: a request waits in
 //! its own task until the socket takes it, and whoever asks holds a permit.
 
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::message::{DESCRIPTORS, MAX_PACKET, MAX_REPORTS, Report, Request, Stage};
-use super::process::{End, Process};
+use super::link::{Claim, Link, encode};
+use super::message::{DESCRIPTORS, MAX_PACKET, Request, Stage};
+use super::process::Process;
 use super::registry::Registry;
 use super::{Ids, MAX_ARGUMENTS, Program, Setup};
-use crate::packet;
 
 /// Why a process could not be started, or was lost.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +37,7 @@ pub enum SpawnError {
     #[error("the spawner has ended")]
     Gone,
     /// The request could not be sent.
-    #[error("ask the spawner: {0}")]
+    #[error("cannot ask the spawner: {0}")]
     Send(io::Error),
     /// All jobs of this host are registered.
     #[error(
@@ -58,7 +54,7 @@ pub struct Handle(Arc<Owner>);
 /// Ends the reading task, which holds the other reference to the socket, with the last handle.
 #[derive(Debug)]
 struct Owner {
-    shared: Arc<Shared>,
+    link: Arc<Link>,
     reader: JoinHandle<()>,
 }
 
@@ -68,38 +64,9 @@ impl Drop for Owner {
     }
 }
 
-#[derive(Debug)]
-struct Shared {
-    /// For its readiness: what it carries are packets.
-    socket: UnixStream,
-    registry: Registry,
-    pid: Pid,
-    next: AtomicU64,
-    waiting: Mutex<Waiting>,
-    late: Notify,
-    gone: watch::Sender<bool>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// What was asked for and has not ended.
-    claims: HashMap<u64, Claim>,
-    /// To end processes nobody waits for any more, and to forget jobs: the socket had no room at that moment.
-    late: Vec<Request>,
-    gone: bool,
-}
-
-#[derive(Debug)]
-struct Claim {
-    /// For the day the spawner is not there to end it.
-    pid: Option<i32>,
-    start: Option<oneshot::Sender<i32>>,
-    end: oneshot::Sender<End>,
-}
-
 impl Handle {
     pub(super) fn new(socket: OwnedFd, registry: Registry, pid: Pid) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let link = Arc::new(Link {
             socket: UnixStream::from_std(socket.into())?,
             registry,
             pid,
@@ -108,18 +75,18 @@ impl Handle {
             late: Notify::new(),
             gone: watch::Sender::new(false),
         });
-        let reader = tokio::spawn(Arc::clone(&shared).read());
-        Ok(Self(Arc::new(Owner { shared, reader })))
+        let reader = tokio::spawn(Arc::clone(&link).read());
+        Ok(Self(Arc::new(Owner { link, reader })))
     }
 
     /// The spawner's own process id.
     pub fn pid(&self) -> i32 {
-        self.0.shared.pid.as_raw()
+        self.0.link.pid.as_raw()
     }
 
     /// Resolves when the spawner has ended, which it never does by itself.
     pub async fn gone(&self) {
-        let mut gone = self.0.shared.gone.subscribe();
+        let mut gone = self.0.link.gone.subscribe();
         // The sender lives as long as `self`.
         let _ = gone.wait_for(|gone| *gone).await;
     }
@@ -134,9 +101,9 @@ impl Handle {
         setup: &Setup,
         rules: Option<BorrowedFd<'_>>,
     ) -> Result<Recipe, SpawnError> {
-        let shared = &self.0.shared;
-        let job = shared.next.fetch_add(1, Ordering::Relaxed);
-        shared.registry.register(job, program, setup, rules)?;
+        let link = &self.0.link;
+        let job = link.next.fetch_add(1, Ordering::Relaxed);
+        link.registry.register(job, program, setup, rules)?;
         Ok(Recipe {
             handle: self.clone(),
             job,
@@ -145,26 +112,26 @@ impl Handle {
 
     /// Whether [`Self::register`] takes a job. Once it does not, it never does again.
     pub fn takes_jobs(&self) -> bool {
-        self.0.shared.registry.is_open()
+        self.0.link.registry.is_open()
     }
 
     /// Has the spawner take no job any more, whoever asks. If it is to become `ids`, as the host has, it does so unless a
-    /// job needs more rights, or one of these unix paths is to be removed at the end, which the host then cannot do.
+    /// job needs more rights. These unix paths are removed at the end, which the host then cannot do.
     ///
     /// # Errors
     /// When it cannot become them, or is gone.
     pub fn seal(&self, ids: Option<&Ids>, paths: &[PathBuf]) -> Result<(), SpawnError> {
-        self.0.shared.registry.close(ids, paths)
+        self.0.link.registry.close(ids, paths)
     }
 
     /// Whether its processes may be anybody: it was started by root.
     pub fn is_root(&self) -> bool {
-        self.0.shared.registry.root
+        self.0.link.registry.root
     }
 
     /// Leaves the unix paths of [`Self::seal`] where they are: another host listens there.
     pub fn leave_paths(&self) {
-        self.0.shared.tell(Request::LeavePaths);
+        self.0.link.tell(Request::LeavePaths);
     }
 
     /// Asks for a process that has `descriptors` as its 0, 1, 2 and 3 and no other, and `variables`, each
@@ -206,8 +173,8 @@ impl Handle {
         descriptors: [BorrowedFd<'_>; DESCRIPTORS],
         after: Option<u64>,
     ) -> Result<Process, SpawnError> {
-        let shared = &self.0.shared;
-        let ticket = shared.next.fetch_add(1, Ordering::Relaxed);
+        let link = &self.0.link;
+        let ticket = link.next.fetch_add(1, Ordering::Relaxed);
         let job = recipe.job;
         let (request, length) = encode(&Request::Spawn { ticket, job, after });
         let size = length + variables.len();
@@ -223,7 +190,7 @@ impl Handle {
             end: ended,
         };
         {
-            let mut waiting = shared.waiting();
+            let mut waiting = link.waiting();
             if waiting.gone {
                 return Err(SpawnError::Gone);
             }
@@ -231,8 +198,7 @@ impl Handle {
         }
         // From here on a drop takes it back.
         let process = Process::new(self.clone(), ticket, start, end);
-        shared
-            .send(&parts, &descriptors)
+        link.send(&parts, &descriptors)
             .await
             .map_err(|error| match error.raw_os_error() {
                 Some(nix::libc::EPIPE | nix::libc::ECONNRESET) => SpawnError::Gone,
@@ -244,22 +210,22 @@ impl Handle {
 
     pub(super) async fn spare(&self, ticket: u64) {
         // An error means that the spawner is gone, and all processes with it.
-        let _ = self.0.shared.request(&Request::Spare { ticket }).await;
+        let _ = self.0.link.request(&Request::Spare { ticket }).await;
     }
 
     pub(super) async fn signal(&self, ticket: u64, signal: i32) -> io::Result<()> {
         self.0
-            .shared
+            .link
             .request(&Request::Signal { ticket, signal })
             .await
     }
 
     pub(super) fn forget(&self, ticket: u64) {
-        self.0.shared.waiting().claims.remove(&ticket);
+        self.0.link.waiting().claims.remove(&ticket);
     }
 
     pub(super) fn abandon(&self, ticket: u64) {
-        self.0.shared.abandon(ticket);
+        self.0.link.abandon(ticket);
     }
 }
 
@@ -273,122 +239,6 @@ pub struct Recipe {
 impl Drop for Recipe {
     fn drop(&mut self) {
         let job = self.job;
-        self.handle.0.shared.tell(Request::Forget { job });
-    }
-}
-
-/// A request without what follows it, and its length.
-fn encode(request: &Request) -> ([u8; 32], usize) {
-    let mut bytes = [0; 32];
-    let length = postcard::to_slice(request, &mut bytes).map_or(0, |written| written.len());
-    (bytes, length)
-}
-
-impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn send(&self, parts: &[IoSlice<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let ready = || Ok(packet::send(self.socket.as_fd(), parts, descriptors)?);
-        self.socket.async_io(Interest::WRITABLE, ready).await
-    }
-
-    async fn request(&self, request: &Request) -> io::Result<()> {
-        let (request, length) = encode(request);
-        self.send(&[IoSlice::new(&request[..length])], &[]).await
-    }
-
-    /// The order of packets is kept, so this ends even a process that is yet to be started.
-    fn abandon(&self, ticket: u64) {
-        let signal = nix::libc::SIGKILL;
-        self.tell(Request::Signal { ticket, signal });
-    }
-
-    /// Sends a request now, or as soon as there is room for it.
-    fn tell(&self, late: Request) {
-        let (request, length) = encode(&late);
-        let mut waiting = self.waiting();
-        let sent = packet::send(
-            self.socket.as_fd(),
-            &[IoSlice::new(&request[..length])],
-            &[],
-        );
-        if sent == Err(rustix::io::Errno::AGAIN) {
-            waiting.late.push(late);
-            self.late.notify_one();
-        }
-    }
-
-    /// Hands out reports until the spawner is gone.
-    async fn read(self: Arc<Self>) {
-        let mut packet = [0; MAX_REPORTS];
-        let why = loop {
-            let receive = || Ok(packet::receive(self.socket.as_fd(), &mut packet)?.0);
-            let length = tokio::select! {
-                length = self.socket.async_io(Interest::READABLE, receive) => length,
-                () = self.late.notified() => {
-                    // Not here: while the spawner's own reports have no room it takes no requests.
-                    tokio::spawn(Arc::clone(&self).send_late());
-                    continue;
-                }
-            };
-            match length {
-                Ok(0) => break "its socket is closed".to_owned(),
-                Ok(length) => self.deliver(&packet[..length]),
-                Err(error) => break error.to_string(),
-            }
-        };
-        let reason = format!("the spawner has ended: {why}");
-        tracing::error!(pid = self.pid.as_raw(), reason, "end");
-        {
-            let mut waiting = self.waiting();
-            waiting.gone = true;
-            // The leaders got KILL when their parent died. The rest of each group is ended from here:
-            // nobody holds the group's id any more, but it was in use a moment ago. Dropping the senders
-            // tells all who wait.
-            for (_, claim) in waiting.claims.drain() {
-                if let Some(pid) = claim.pid {
-                    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-                }
-            }
-        }
-        self.gone.send_replace(true);
-        let pid = self.pid;
-        tokio::task::spawn_blocking(move || waitpid(pid, None));
-    }
-
-    async fn send_late(self: Arc<Self>) {
-        let late = std::mem::take(&mut self.waiting().late);
-        for request in late {
-            // An error means that the spawner is gone, which the next read tells.
-            let _ = self.request(&request).await;
-        }
-    }
-
-    /// All reports of one packet.
-    fn deliver(&self, mut packet: &[u8]) {
-        let mut waiting = self.waiting();
-        while let Ok((report, rest)) = postcard::take_from_bytes(packet) {
-            packet = rest;
-            let (ticket, end) = match report {
-                Report::Started { ticket, pid } => {
-                    if let Some(claim) = waiting.claims.get_mut(&ticket) {
-                        claim.pid = Some(pid);
-                        let _ = claim.start.take().map(|start| start.send(pid));
-                    }
-                    continue;
-                }
-                Report::Failed {
-                    ticket,
-                    stage,
-                    errno,
-                } => (ticket, Err((stage, errno))),
-                Report::Ended { ticket, ended } => (ticket, Ok(ended)),
-            };
-            if let Some(claim) = waiting.claims.remove(&ticket) {
-                let _ = claim.end.send(end);
-            }
-        }
+        self.handle.0.link.tell(Request::Forget { job });
     }
 }

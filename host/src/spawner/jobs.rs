@@ -23,6 +23,8 @@ struct Job {
     ticket: u64,
     fate: Fate,
     ending: Option<Ending>,
+    /// Whether all of its group go with it.
+    strict: bool,
     /// The listener of one that waits for its turn.
     listener: Option<OwnedFd>,
     /// The leader of the one that comes after it.
@@ -46,6 +48,8 @@ pub(super) struct Jobs {
     tickets: HashMap<u64, i32>,
     /// How many of them are being ended.
     ending: usize,
+    /// How many of them are strict.
+    strict: usize,
     /// Leaders that have ended before the rest of their group, in its grace: zombies, and as long as
     /// they are, the group's id means this group.
     kept: HashSet<i32>,
@@ -55,14 +59,16 @@ pub(super) struct Jobs {
 
 impl Jobs {
     /// One more.
-    pub fn add(&mut self, ticket: u64, pid: i32, fate: Fate) {
+    pub fn add(&mut self, ticket: u64, pid: i32, fate: Fate, strict: bool) {
         let job = Job {
             ticket,
             fate,
             ending: None,
+            strict,
             listener: None,
             next: None,
         };
+        self.strict += usize::from(strict);
         self.leaders.insert(pid, job);
         self.tickets.insert(ticket, pid);
     }
@@ -147,8 +153,8 @@ impl Jobs {
 
     /// Every child that has ended.
     pub fn reap(&mut self, report: &mut impl FnMut(Report)) {
-        // When none is being ended, no zombie has to stay one.
-        while self.ending == 0 {
+        // When no group goes with its leader, no zombie has to stay one.
+        while self.ending == 0 && self.strict == 0 {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     self.over(pid.as_raw_nonzero().get(), Some(status), report);
@@ -203,15 +209,13 @@ impl Jobs {
         }
     }
 
-    /// Reaps a zombie. A job that was being ended takes along what is left of its group.
+    /// Reaps a zombie. A job that was being ended, or is strict, takes along what is left of its group.
     fn take(&mut self, pid: i32, report: &mut impl FnMut(Report)) {
-        if self
-            .leaders
-            .get(&pid)
-            .is_some_and(|job| job.ending.is_some())
-        {
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-            self.ending -= 1;
+        if let Some(job) = self.leaders.get(&pid) {
+            self.ending -= usize::from(job.ending.is_some());
+            if job.ending.is_some() || job.strict {
+                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+            }
         }
         // Not by nix, which has no name for a real-time signal and makes an error of it.
         let status = waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::NOHANG);
@@ -225,6 +229,7 @@ impl Jobs {
         };
         let Job { ticket, next, .. } = job;
         self.tickets.remove(&ticket);
+        self.strict -= usize::from(job.strict);
         let turn = job.fate.turn();
         if job.listener.is_some() && turn == Turn::Come {
             // Both have ended, and of the one before it is yet to be heard.

@@ -23,8 +23,8 @@ use super::message::{
     Ended, MAX_PACKET, MAX_REPORTS, Order, REPORTS, Report, Request, Stage, VARIABLES, Verdict,
 };
 use super::network::Network;
+use super::remover::Remover;
 use super::sandbox::Sandbox;
-use super::seal::{Socket, become_user};
 use super::settle::settle;
 use crate::packet::{self, Descriptors};
 
@@ -39,13 +39,13 @@ const REQUESTS: usize = 32;
 
 struct Keeper<'a> {
     socket: OwnedFd,
-    /// Where jobs are registered, as long as the host holds the other end.
-    orders: Option<OwnedFd>,
+    /// Where jobs are registered. It stays when that is over, so that nothing received has its number.
+    orders: OwnedFd,
+    sealed: bool,
     children: SignalFd,
     cradles: &'a mut Cradles,
     registered: HashMap<u64, Rc<Job>>,
-    /// Removed at the end.
-    sockets: Vec<Socket>,
+    remover: Option<Remover>,
     /// That of all strict jobs.
     network: Option<Rc<Network>>,
     jobs: Jobs,
@@ -63,11 +63,12 @@ pub(super) fn main(socket: OwnedFd, orders: OwnedFd) -> ! {
         let ([socket, orders], children) = settle([socket, orders])?;
         Keeper {
             socket,
-            orders: Some(orders),
+            orders,
+            sealed: false,
             children,
             cradles: &mut cradles,
             registered: HashMap::new(),
-            sockets: Vec::new(),
+            remover: None,
             network: None,
             jobs: Jobs::default(),
             reports: VecDeque::new(),
@@ -117,7 +118,7 @@ impl Keeper<'_> {
     /// Until the host is gone.
     fn live(mut self) -> Result<(), Errno> {
         let served = self.serve();
-        self.sockets.drain(..).for_each(Socket::remove);
+        self.remover.take().map(Remover::remove);
         served
     }
 
@@ -131,10 +132,8 @@ impl Keeper<'_> {
                 self.jobs.reap(&mut |report| reports.push_back(report));
             }
             // Before the requests, which may be for what is registered here.
-            if !orders.is_empty()
-                && let Some(orders) = self.orders.take()
-            {
-                self.orders = self.take_order(&orders).then_some(orders);
+            if !orders.is_empty() {
+                self.sealed = !self.take_order();
             }
             if socket.contains(PollFlags::IN) {
                 if !self.receive()? {
@@ -154,8 +153,9 @@ impl Keeper<'_> {
         wanted.set(PollFlags::OUT, !self.reports.is_empty());
         let children = PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN);
         let mut watched: SmallVec<[_; 3]> = smallvec![PollFd::new(&self.socket, wanted), children];
-        let orders = self.orders.as_ref();
-        watched.extend(orders.map(|orders| PollFd::new(orders, PollFlags::IN)));
+        if !self.sealed {
+            watched.push(PollFd::new(&self.orders, PollFlags::IN));
+        }
         match poll(&mut watched, None) {
             Ok(_) | Err(Errno::INTR) => {
                 let told = |at: usize| watched.get(at).map_or(PollFlags::empty(), PollFd::revents);
@@ -166,8 +166,8 @@ impl Keeper<'_> {
     }
 
     /// Carries out what the registry says. `false`: nothing will be registered any more.
-    fn take_order(&mut self, orders: &OwnedFd) -> bool {
-        let (length, rules) = match packet::receive(orders.as_fd(), &mut self.packet) {
+    fn take_order(&mut self) -> bool {
+        let (length, rules) = match packet::receive(self.orders.as_fd(), &mut self.packet) {
             Err(Errno::AGAIN | Errno::INTR) => return true,
             Ok((0, _)) | Err(_) => return false,
             Ok((length, descriptors)) => (length, descriptors.into_iter().next()),
@@ -192,20 +192,21 @@ impl Keeper<'_> {
         };
         // The host waits for this, so there is room.
         let told = postcard::to_allocvec(&verdict).map_err(|_| Errno::INVAL);
-        told.and_then(|told| packet::send(orders.as_fd(), &[IoSlice::new(&told)], &[]))
+        told.and_then(|told| packet::send(self.orders.as_fd(), &[IoSlice::new(&told)], &[]))
             .is_ok()
     }
 
     /// All is registered.
     fn seal(&mut self, ids: Option<Ids>, paths: &[PathBuf]) -> Verdict {
-        self.sockets = paths.iter().filter_map(|path| Socket::at(path)).collect();
-        let Some(ids) = ids.filter(|_| self.sockets.is_empty()) else {
+        let told = |error: Errno| (Stage::Seal, error.raw_os_error());
+        self.remover = Remover::of(paths).map_err(told)?;
+        let Some(ids) = ids else {
             return Ok(());
         };
         if !self.registered.values().all(|job| job.is_within(&ids)) {
             return Ok(());
         }
-        become_user(&ids).map_err(|error| (Stage::Seal, error.raw_os_error()))?;
+        ids.assume().map_err(told)?;
         for job in self.registered.values_mut() {
             *job = Rc::new(job.without_ids());
         }
@@ -252,7 +253,7 @@ impl Keeper<'_> {
                 let born = self.cradles.start(job, variables, &descriptors, before);
                 match born {
                     Ok((pid, fate)) => {
-                        self.jobs.add(ticket, pid, fate);
+                        self.jobs.add(ticket, pid, fate, job.is_strict());
                         match (after, before) {
                             (Some(after), Some(_)) => {
                                 self.jobs
@@ -276,7 +277,7 @@ impl Keeper<'_> {
                 let report = &mut |report| reports.push_back(report);
                 self.jobs.spare(ticket, report);
             }
-            Ok((Request::LeavePaths, _)) => self.sockets.clear(),
+            Ok((Request::LeavePaths, _)) => drop(self.remover.take().map(Remover::leave)),
             Ok((Request::Forget { job }, _)) => drop(self.registered.remove(&job)),
             // Both ends are one binary: what cannot be read is a request that nobody waits for.
             Err(_) => {}

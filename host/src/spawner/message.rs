@@ -111,6 +111,8 @@ pub enum Stage {
     Clone,
     /// The new session.
     Session,
+    /// To end with the spawner.
+    Parent,
     /// A resource limit.
     Limit,
     /// The nice value.
@@ -143,11 +145,12 @@ pub enum Stage {
 
 impl Stage {
     /// By their numbers.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Job,
         Self::Seal,
         Self::Clone,
         Self::Session,
+        Self::Parent,
         Self::Limit,
         Self::Nice,
         Self::Chroot,
@@ -168,10 +171,11 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Job => "register",
+            Self::Job => "use a job that is not registered, or a variable that jobs are not told",
             Self::Seal => "drop privileges",
             Self::Clone => "clone",
             Self::Session => "setsid",
+            Self::Parent => "end with the spawner",
             Self::Limit => "setrlimit",
             Self::Nice => "nice",
             Self::Chroot => "chroot",
@@ -183,8 +187,8 @@ impl fmt::Display for Stage {
             Self::Seccomp => "seccomp",
             Self::Setgid => "setgid",
             Self::Setuid => "setuid",
-            Self::Descriptors => "descriptors",
-            Self::Turn => "wait",
+            Self::Descriptors => "put descriptors in place",
+            Self::Turn => "wait for its turn",
             Self::Exec => "exec",
         })
     }

@@ -37,8 +37,8 @@ impl Registry {
         self.socket().is_some()
     }
 
-    /// Has the spawner become `ids`, unless a job needs more rights or one of `paths` is there, which it removes at its
-    /// end; and take no job any more.
+    /// Has the spawner take no job any more, see to it that `paths` are removed at its end, and become `ids`, unless a job
+    /// needs more rights.
     pub fn close(&self, ids: Option<&Ids>, paths: &[PathBuf]) -> Result<(), SpawnError> {
         match self.order(&(Order::Seal, ids, paths), &[]) {
             // It is closed already.

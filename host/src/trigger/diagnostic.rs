@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::source::{Source, Span};
+use crate::terminal::is_obeyed;
 
 /// Beyond this many, problems are counted and no longer kept: they have one cause.
 const PROBLEMS_MAX: usize = 100;
@@ -174,19 +175,8 @@ pub fn printable(text: &str, max: usize) -> String {
         }
         match c {
             '\t' if max == 1 => shown.push_str("    "),
-            // Invisible ones and those that change the direction of what follows.
-            '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}' => {
-                shown.extend(c.escape_unicode());
-            }
             _ if c.is_control() => shown.extend(c.escape_debug()),
+            _ if is_obeyed(c) => shown.extend(c.escape_unicode()),
             _ => shown.push(c),
         }
     }

@@ -76,19 +76,20 @@ fn programs(plan: &Plan) -> Finding {
 fn spawner(plan: &Plan) -> Finding {
     let needs_root = |job: &NativeJob| {
         let other = job.setuid.is_some() && job.setuid != plan.user;
-        other || job.chroot.is_some() || job.groups.is_some() || job.setgid.is_some()
+        let other = other || job.setgid.is_some() || job.groups.is_some();
+        other || job.chroot.is_some() || job.nice.is_some_and(|nice| nice < 0)
     };
     let (badness, words) = if plan.user.is_none() {
         (50, "who starts native jobs is the same user as the host")
     } else if jobs(plan).any(needs_root) {
         (
             50,
-            "who starts native jobs stays root, as some become other users or have another root",
+            "who starts native jobs stays root, as some are other users or groups, or have another root or a higher priority",
         )
     } else {
         (
             10,
-            "who starts native jobs is root only where strict jobs or unix paths need it",
+            "who starts native jobs is root only where strict jobs or raised limits need it",
         )
     };
     Finding::new("spawner", 10, badness, words)

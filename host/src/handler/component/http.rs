@@ -37,7 +37,7 @@ use crate::preopen::told::Told;
 use crate::preopen::wire::Connected;
 use crate::shutdown::Drain;
 use request::Client;
-use talk::{Asked, REQUESTS, talk};
+use talk::{Exchange, REQUESTS, talk};
 
 /// Where an instance is entered.
 pub enum Entry {
@@ -144,7 +144,7 @@ impl Served<'_> {
     async fn each(
         &self,
         pre: &ProxyPre<State>,
-        mut asked: mpsc::Receiver<Asked>,
+        mut asked: mpsc::Receiver<Exchange>,
     ) -> Option<Outcome> {
         // One instance has its place in the pool by being this connection's; more take what is spare.
         let own = Semaphore::new(1);
@@ -175,7 +175,7 @@ impl Served<'_> {
     }
 
     /// Serves one request with one fresh instance.
-    async fn one(&self, pre: &ProxyPre<State>, asked: Asked) -> Outcome {
+    async fn one(&self, pre: &ProxyPre<State>, asked: Exchange) -> Outcome {
         let meter = Arc::new(Meter::new(Instant::now()));
         let mut store = self.store(&meter);
         let failed = Arc::new(AtomicBool::new(false));
@@ -209,7 +209,7 @@ impl Served<'_> {
     async fn all(
         &self,
         pre: &ServicePre<State>,
-        mut asked: mpsc::Receiver<Asked>,
+        mut asked: mpsc::Receiver<Exchange>,
     ) -> Option<Outcome> {
         let first = asked.recv().await?;
         let mut store = self.store(self.meter);
@@ -221,8 +221,8 @@ impl Served<'_> {
             let service = pre.instantiate_async(&mut store).await;
             let service = service.map_err(not_started)?;
             let serve = async |store: &Accessor<State>| {
-                let answer = async |asked: Asked| {
-                    let Asked { request, answer } = asked;
+                let answer = async |asked: Exchange| {
+                    let Exchange { request, answer } = asked;
                     let (request, sent) = store.with(|mut store| {
                         let hooks = store.data_mut().http().hooks;
                         let (request, sent) = p3::Request::from_http(hooks, request);

@@ -19,7 +19,7 @@ use crate::preopen::dirs::{Dirs, Files, Opening};
 use crate::preopen::env::{Facts, Variables};
 use crate::preopen::network::{Held, Network, Networked, Outbound, Outlet};
 use crate::preopen::stderr::Log;
-use crate::preopen::told::{Asked, Told};
+use crate::preopen::told::{Informed, Told};
 use crate::preopen::wire::Connected;
 
 /// Random bytes of one call, which nothing can interrupt.
@@ -163,7 +163,7 @@ impl Opening for State {
     }
 }
 
-impl Asked for State {
+impl Informed for State {
     fn told(&self) -> &Told {
         &self.told
     }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::task::coop;
 
 use super::serve::register;
 use crate::output::Lines;
@@ -25,7 +26,7 @@ pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), String> {
         rustix::io::ioctl_fionbio(&reader, true)?;
         Ok::<_, Errno>((reader, writer))
     };
-    pipe().map_err(|error| format!("make a pipe: {error}"))
+    pipe().map_err(|error| format!("cannot make a pipe: {error}"))
 }
 
 /// The reading end of one stream of one process.
@@ -55,6 +56,8 @@ impl Output {
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(_) => return,
             }
+            // A pipe that is never empty is no reason to do nothing else: its process may have to be ended.
+            coop::consume_budget().await;
         }
     }
 

@@ -15,7 +15,7 @@ use rustix::fs::FileType;
 
 use super::LoadError;
 use super::program;
-use crate::plan::{Access, Given, NativeJob, Sandbox};
+use crate::plan::{Access, GivenPath, NativeJob, Sandbox};
 
 /// Where the system keeps programs and what they load.
 const PROGRAMS: [&str; 8] = [
@@ -53,23 +53,23 @@ pub(super) fn rules(job: &NativeJob, program: &CStr) -> Result<Option<OwnedFd>, 
     let mut rules = ruleset().map_err(refused)?;
     let (root, host) = (program::root(job), Path::new("/"));
     let program = Path::new(OsStr::from_bytes(program.to_bytes()));
-    allow(&mut rules, root, program, READ)?;
+    allow(&mut rules, "exec", root, program, READ)?;
     let system = PROGRAMS.map(|path| (path, READ));
     let sources = SOURCES.map(|path| (path, AccessFs::ReadFile.into()));
     let sink = (SINK, AccessFs::ReadFile | AccessFs::WriteFile);
     for (path, access) in system.into_iter().chain(sources).chain([sink]) {
-        match allow(&mut rules, root, Path::new(path), access) {
+        match allow(&mut rules, "system", root, Path::new(path), access) {
             // Not every system, and not every root, has all of them.
             Ok(()) | Err(LoadError::Path { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    for Given { path, access } in given {
+    for GivenPath { path, access } in given {
         let access = match access {
             Access::ReadOnly => READ,
             Access::ReadWrite => WRITE,
         };
-        allow(&mut rules, host, path, access)?;
+        allow(&mut rules, "dirs", host, path, access)?;
     }
     Ok(rules.into())
 }
@@ -86,12 +86,13 @@ fn ruleset() -> Result<RulesetCreated, RulesetError> {
 
 fn allow(
     rules: &mut RulesetCreated,
+    key: &'static str,
     root: &Path,
     path: &Path,
     access: BitFlags<AccessFs>,
 ) -> Result<(), LoadError> {
     let (file, stat) = program::open(root, path)
-        .map_err(|error| program::wrong("dirs", root, path, &error.to_string()))?;
+        .map_err(|error| program::wrong(key, root, path, &error.to_string()))?;
     let access = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => access,
         _ => access & AccessFs::from_file(NEEDED),

@@ -49,8 +49,7 @@ impl Exec {
             _ => Queue::shared(listener)?,
         };
         let address = SocketAddr::try_from(rustix::net::getsockname(listener)?).ok();
-        let borrowed = listener;
-        let mut arrivals = register(borrowed)?;
+        let mut arrivals = register(listener)?;
         let site = Arc::new(Site {
             exec: Arc::clone(self),
             listener: listener.try_clone_to_owned()?,
@@ -64,8 +63,8 @@ impl Exec {
         let mut closed = false;
         loop {
             if !closed && queue.is_shut() {
-                revive(borrowed, address)?;
-                arrivals = renew(borrowed, &mut queue, arrivals)?;
+                revive(listener, address)?;
+                arrivals = renew(listener, &mut queue, arrivals)?;
             }
             let room = !closed && runs.len() < self.instances.get() as usize;
             tokio::select! {
@@ -94,11 +93,11 @@ impl Exec {
                         let verdict = queue.settle(runs.len());
                         // Open again when the end is told: whoever hears of it may connect.
                         let shut = !closed && queue.is_shut();
-                        let opened = shut.then(|| revive(borrowed, address));
+                        let opened = shut.then(|| revive(listener, address));
                         self.note(&run, verdict, &*watch);
                         if let Some(opened) = opened {
                             opened?;
-                            arrivals = renew(borrowed, &mut queue, arrivals)?;
+                            arrivals = renew(listener, &mut queue, arrivals)?;
                         }
                     }
                 }
@@ -108,7 +107,7 @@ impl Exec {
                     }
                     if runs.is_empty() {
                         // The last run may have changed that; while runs go on it is theirs.
-                        rustix::io::ioctl_fionbio(borrowed, false)?;
+                        rustix::io::ioctl_fionbio(listener, false)?;
                     }
                     runs.spawn(site.clone().run(queue.booking(), queue.relays()));
                 }

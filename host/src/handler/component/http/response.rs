@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 pub type Response = http::Response<WasiBody>;
 
 /// Where the guest's own goes; `None` for one that answered with an error.
-pub type Given = oneshot::Sender<Option<Response>>;
+pub type Reply = oneshot::Sender<Option<Response>>;
 
 /// What the client gets: 502 when the guest answered with an error, 500 when it ended without an answer.
 /// Why is in the log, and not for the client.

@@ -26,9 +26,9 @@ const UNSENT: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request, and where its answer goes.
-pub struct Asked {
+pub struct Exchange {
     pub request: Request,
-    pub answer: response::Given,
+    pub answer: response::Reply,
 }
 
 /// Speaks HTTP with a client, and asks for an answer to each request, until the client has had enough
@@ -36,7 +36,7 @@ pub struct Asked {
 pub async fn talk(
     wire: Connected,
     client: Client,
-    ask: mpsc::Sender<Asked>,
+    ask: mpsc::Sender<Exchange>,
     idle: Duration,
     enough: impl Future<Output = ()>,
 ) -> Outcome {
@@ -49,7 +49,7 @@ pub async fn talk(
             };
             let (answer, answered) = oneshot::channel();
             // Refused when the instance of this connection has gone: the answer is, too.
-            let _ = ask.send(Asked { request, answer }).await;
+            let _ = ask.send(Exchange { request, answer }).await;
             drop(ask);
             response::sent(answered).await
         }
