@@ -130,8 +130,7 @@ fn a_file_in_the_place_of_a_unix_path_is_left_alone() {
 
 #[test]
 fn a_unix_path_gets_its_mode_and_owner() {
-    // Only root may give a file away.
-    let root = nix::unistd::geteuid().is_root();
+    let root = support::as_root("a unix path that belongs to somebody else");
     let owner = if root {
         "owner = \"nobody\"\ngroup = 4"
     } else {

@@ -361,7 +361,7 @@ fn a_job_is_set_up_as_its_trigger_says() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("home")).unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let root = nix::unistd::geteuid().is_root();
+    let root = support::as_root("a job of another user and of other groups");
     let identity = if root {
         "setuid = \"nobody\"\nsetgid = \"nogroup\"\ngroups = [\"daemon\", 4]"
     } else {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use portcullis::wasm::Wasm;
-use support::{Client, Host, guest, verb};
+use support::{Client, Host, guest, untried, verb};
 
 /// What the default of `vm.max_map_count` carries at two mappings each, and more than at four.
 const MANY: u64 = 19_000;
@@ -48,7 +48,12 @@ fn mappings(host: &Host) -> u64 {
 fn nineteen_thousand_connections_are_held_at_two_mappings_each_and_all_echo() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    let count = MANY.min(hard - OWN);
+    let count = MANY.min(hard.saturating_sub(OWN));
+    if count < MANY {
+        untried(&format!(
+            "{MANY} connections, but {count}: there may be {hard} descriptors"
+        ));
+    }
     let triggers = packed("echo", "c-echo", &format!("connections = {count}"));
     let host = Host::start(&format!("[host]\nlimits.connections = {count}\n{triggers}"));
     let (_, port) = host.addresses("echo")[0].rsplit_once(':').unwrap();

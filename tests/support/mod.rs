@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::PidfdFlags;
 use serde_json::Value;
@@ -88,6 +88,22 @@ impl Said {
             stderr: String::from_utf8(ended.stderr).unwrap(),
         }
     }
+}
+
+/// Whether these tests are run by root. Where they are not, it says that this is left out; in CI nothing may be.
+pub fn as_root(what: &str) -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        let ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+        assert!(!ci, "CI tries everything, and only root can try {what}");
+        untried(&format!("{what}, since only root can"));
+    }
+    root
+}
+
+/// Says that something is left out, past what keeps back the words of tests that pass.
+pub fn untried(what: &str) {
+    let _ = writeln!(io::stderr(), "not tried: {what}");
 }
 
 /// Has the command `run` or `check` a trigger file (see `with_paths`), and waits for its end.
