@@ -356,33 +356,28 @@ fn the_readme_lists_every_outcome_with_its_word_and_level() {
 #[test]
 fn the_manual_names_every_verb_and_field_of_the_log_and_no_other() {
     let manual = read("docs/operations.md");
-    let log =
-        &manual[manual.find("## The log").unwrap()..manual.find("## What a machine").unwrap()];
-    let (verbs, fields) = log.split_once("| Field |").unwrap();
-    let rows = |table: &str| -> BTreeSet<String> {
-        let names = table.lines().filter_map(|line| line.strip_prefix("| `"));
-        names
-            .flat_map(|row| row.split('|').next().unwrap().split('`').step_by(2))
-            .map(|name| name.trim_matches([' ', ',']).to_owned())
-            .filter(|name| !name.is_empty())
-            .collect()
-    };
-    let (verbs, fields) = (rows(verbs), rows(fields));
-    let mut seen = BTreeSet::new();
-    for manual in ["README.md", "docs/operations.md"] {
-        for block in blocks(manual) {
+    let log = section(&manual, "The log");
+    let verbs = first_column(log, "| Verb | Level | Written when |");
+    let fields = first_column(log, "| Field | Meaning |");
+    let (written, named) = written();
+    assert_eq!(verbs, written, "verbs: in the manual, and in the source");
+    assert_eq!(fields, named, "fields: in the manual, and in the source");
+    // What the manuals show is of the same.
+    let mut shown = BTreeSet::new();
+    for manual in manuals() {
+        for block in blocks(&manual.display().to_string()) {
             for line in block.text.lines().filter(|line| is_log(line)) {
                 let mut words = line.split(' ').filter(|word| !word.is_empty()).skip(2);
                 let verb = words.next().unwrap();
                 assert!(verbs.contains(verb), "`{verb}` is no verb, in {line}");
-                seen.insert(verb.to_owned());
+                shown.insert(verb.to_owned());
                 for (name, _) in words.filter_map(|word| word.split_once('=')) {
                     assert!(fields.contains(name), "`{name}` is no field, in {line}");
                 }
             }
         }
     }
-    assert!(seen.len() >= 4, "only {seen:?} are shown");
+    assert!(shown.len() >= 4, "only {shown:?} are shown");
 }
 
 #[test]
@@ -604,6 +599,109 @@ fn wants(file: &str, text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{file} does not say {text:?}"))
+}
+
+// --- The log ------------------------------------------------------------------------------------
+
+/// The verbs that the host writes to its log, and the names of the fields it gives them.
+fn written() -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut verbs, mut fields) = (BTreeSet::new(), BTreeSet::new());
+    let mut paths = vec![repository().join("host/src")];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).unwrap();
+            paths.extend(entries.map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        for level in ["trace", "debug", "info", "warn", "error", "event"] {
+            for (start, called) in code.match_indices(&format!("{level}!(")) {
+                // The end of another name.
+                if code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+                    continue;
+                }
+                let mut arguments = arguments(&code[start + called.len()..]);
+                if level == "event" {
+                    // Its level.
+                    arguments.remove(0);
+                }
+                let place = format!("{}: {arguments:?}", path.display());
+                let last = arguments.pop().unwrap_or_else(|| panic!("{place}"));
+                let verb = last.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+                verbs.insert(
+                    verb.unwrap_or_else(|| panic!("no verb: {place}"))
+                        .to_owned(),
+                );
+                for argument in arguments {
+                    let name = argument.split('=').next().unwrap().trim();
+                    let name = name.trim_start_matches(['%', '?']);
+                    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+                    assert!(plain && !name.is_empty(), "no field: {name:?}, {place}");
+                    fields.insert(name.to_owned());
+                }
+            }
+        }
+    }
+    (verbs, fields)
+}
+
+/// What is between the commas of a macro, `code` being all that follows its opening parenthesis.
+fn arguments(code: &str) -> Vec<String> {
+    let (mut found, mut argument, mut depth) = (Vec::new(), String::new(), 0);
+    let mut rest = code.chars();
+    while let Some(next) = rest.next() {
+        match next {
+            '(' | '[' | '{' => depth += 1,
+            ')' if depth == 0 => {
+                found.push(argument);
+                found.retain_mut(|it| {
+                    *it = it.trim().to_owned();
+                    !it.is_empty()
+                });
+                return found;
+            }
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(std::mem::take(&mut argument));
+                continue;
+            }
+            '"' => {
+                argument.push(next);
+                // Up to its end, over what is escaped.
+                while let Some(inside) = rest.next() {
+                    argument.push(inside);
+                    match inside {
+                        '\\' => argument.extend(rest.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+                continue;
+            }
+            _ => {}
+        }
+        argument.push(next);
+    }
+    panic!("a macro has no end: {code}");
+}
+
+/// A section of a manual, with what is below it and without what comes next.
+fn section<'a>(manual: &'a str, heading: &str) -> &'a str {
+    let found = manual.split_once(&format!("\n## {heading}\n"));
+    let (_, rest) = found.unwrap_or_else(|| panic!("no section {heading}"));
+    rest.split("\n## ").next().unwrap()
+}
+
+/// The names in the first column of the table with this head.
+fn first_column(text: &str, head: &str) -> BTreeSet<String> {
+    let found = text.split_once(&format!("\n{head}\n"));
+    let (_, table) = found.unwrap_or_else(|| panic!("no table begins with {head}"));
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
 }
 
 // --- Manuals -------------------------------------------------------------------------------------
