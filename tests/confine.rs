@@ -4,9 +4,11 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 
 use portcullis::confine;
@@ -108,24 +110,45 @@ fn a_confined_host_touches_what_its_plan_names_and_nothing_else() {
 fn a_link_on_the_way_to_a_guest_may_be_turned_to_what_lies_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);
-    for folder in ["plan", "app", "app/1", "app/2"] {
+    for folder in ["plan", "app", "app/1", "app/2", "other"] {
         fs::create_dir(at(folder)).unwrap();
     }
     fs::write(at("app/1/a.wasm"), "old").unwrap();
     fs::write(at("app/2/a.wasm"), "new").unwrap();
-    std::os::unix::fs::symlink("1", at("app/current")).unwrap();
+    fs::write(at("other/a.wasm"), "other").unwrap();
+    let turn = |to: &str| {
+        symlink(to, at("app/next")).unwrap();
+        fs::rename(at("app/next"), at("app/current")).unwrap();
+    };
+    turn("1");
     let guest = at("app/current/a.wasm");
     let plan = format!(
         "[host]\ncache = false\n[trigger.a]\nlisten = \"127.0.0.1:0\"\nwasm = \"{}\"\n",
         guest.display()
     );
-    confined(&at("plan"), &plan, || {
-        assert_eq!(fs::read_to_string(&guest).unwrap(), "old");
-        thread::scope(|scope| {
-            // What a thread starts is confined as it is.
-            scope.spawn(|| is_denied(fs::read("/etc/hostname")));
+    let (ask, asked) = mpsc::channel();
+    let (done, turned) = mpsc::channel();
+    thread::scope(|scope| {
+        // Somebody who is not confined turns it.
+        scope.spawn(move || {
+            for to in asked {
+                turn(to);
+                done.send(()).unwrap();
+            }
         });
-        assert_eq!(fs::read_to_string(at("app/2/a.wasm")).unwrap(), "new");
+        confined(&at("plan"), &plan, move || {
+            assert_eq!(fs::read_to_string(&guest).unwrap(), "old");
+            thread::scope(|scope| {
+                // What a thread starts is confined as it is.
+                scope.spawn(|| is_denied(fs::read("/etc/hostname")));
+            });
+            ask.send("2").unwrap();
+            turned.recv().unwrap();
+            assert_eq!(fs::read_to_string(&guest).unwrap(), "new");
+            ask.send("../other").unwrap();
+            turned.recv().unwrap();
+            is_denied(fs::read(&guest));
+        });
     });
 }
 
