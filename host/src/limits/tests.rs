@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
@@ -219,6 +219,22 @@ fn a_rate_that_refuses_lets_a_burst_in_and_then_so_many_in_each_time() {
     }
     let sixth = try_at_once(&limits, inet("192.0.2.2"));
     assert_eq!(sixth.unwrap_err(), Refusal::Rate);
+
+    let each = Duration::from_millis(1);
+    let began = Instant::now();
+    let limits = refuses(1, each, 5);
+    for number in 1..=50_u32 {
+        while let Err(why) = try_at_once(&limits, inet("192.0.2.1")) {
+            assert_eq!(why, Refusal::Rate);
+            assert!(began.elapsed() < HOUR / 60, "none comes after {number}");
+            std::thread::yield_now();
+        }
+        // However slow this is, and never sooner.
+        assert!(
+            began.elapsed() >= each * number.saturating_sub(5),
+            "{number}"
+        );
+    }
 }
 
 #[test]
