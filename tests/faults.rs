@@ -248,6 +248,7 @@ fn a_guest_that_fills_a_disk_is_told_so_and_its_neighbours_are_served() {
 
 #[test]
 fn without_memory_connections_fail_and_are_served_when_there_is_some_again() {
+    const AT_ONCE: usize = 16;
     let host = Host::start(ECHOES);
     for kind in ["module", "component", "native"] {
         assert_eq!(host.ask(kind, b"before"), b"before");
@@ -263,15 +264,29 @@ fn without_memory_connections_fail_and_are_served_when_there_is_some_again() {
         },
     )
     .unwrap();
-    for _ in 0..64 {
-        for kind in ["module", "component", "native"] {
-            let mut client = host.connect(kind);
+    for kind in ["module", "component", "native"] {
+        // More than there were, so that what those have left is not enough.
+        let mut clients: Vec<_> = (0..AT_ONCE).map(|_| host.connect(kind)).collect();
+        for client in &mut clients {
             let _ = client.write_all(b"x");
+        }
+        for mut client in clients {
             client.shutdown(std::net::Shutdown::Write);
             // Served from what the host has, or ended.
             let heard = client.heard();
             assert!(heard.is_empty() || heard == b"x", "{kind}: {heard:?}");
         }
+    }
+    let ends = host.logged_times(3 + 3 * AT_ONCE, "the ends", |line| verb(line) == "end");
+    let failed = ends.iter().filter(|end| end["outcome"] == "failed");
+    let failed: Vec<_> = failed.collect();
+    for end in &failed {
+        let why = end["reason"].as_str().unwrap();
+        assert!(why.contains("Cannot allocate memory"), "{end}");
+    }
+    for kind in ["module", "component"] {
+        let some = failed.iter().any(|end| end["trigger"] == kind);
+        assert!(some, "none of {kind} failed: {ends:#?}");
     }
     prlimit(pid, Resource::As, before).unwrap();
     for kind in ["module", "component", "native"] {
