@@ -588,13 +588,33 @@ fn one_source_that_comes_too_fast_does_not_delay_the_others() {
         "#,
     );
     let address = &host.addresses("shared")[0];
-    let glutton: Vec<_> = (0..200)
-        .map(|_| Client::from([127, 0, 0, 66], address))
-        .collect();
-    for last in 1..=50 {
-        Client::from([127, 0, 0, last], address).echo(b"at once");
-    }
+    let others = |third: u8| {
+        for last in 1..=50 {
+            Client::from([127, 0, third, last], address).echo(b"at once");
+        }
+    };
+    let come = || Client::from([127, 0, 0, 66], address);
+    let of_glutton = |line: &Value| {
+        let peer = line["peer"].as_str().unwrap_or_default();
+        verb(line) == "end" && peer.starts_with("127.0.0.66:")
+    };
+    // Two have its places, and hold them.
+    let glutton: Vec<_> = (0..200).map(|_| come()).collect();
+    others(0);
     drop(glutton);
+    host.logged_times(2, "the ends of the two", of_glutton);
+    // Two more are within its rate, one after the other.
+    for ended in 3..=4 {
+        come().echo(b"a turn");
+        host.logged_times(ended, "its end", of_glutton);
+    }
+    let glutton: Vec<_> = (0..200).map(|_| come()).collect();
+    others(1);
+    drop(glutton);
+    let numbers = numbers(&host, "shared");
+    let refused = (&numbers["per_source"], &numbers["source_rate"]);
+    assert_eq!(refused, (&198.into(), &200.into()));
+    assert_eq!(numbers["accepted"], 104);
 }
 
 #[test]
