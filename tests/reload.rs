@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use nix::sys::signal::Signal;
-use support::{Client, Host, Usage, guest, verb};
+use support::{AtTheEnd, Client, Host, Usage, guest, verb};
 
 const ECHO: &str = r#"
     [trigger.echo]
@@ -254,6 +254,7 @@ fn a_thousand_reloads_under_load_refuse_lose_and_leak_nothing() {
         }
     };
     thread::scope(|scope| {
+        let _stop = AtTheEnd(&stop);
         for client in 0..4u8 {
             let (stop, served, address) = (&stop, &served, &address);
             scope.spawn(move || {
@@ -266,16 +267,15 @@ fn a_thousand_reloads_under_load_refuse_lose_and_leak_nothing() {
         }
         // What a host has after the first ones it keeps: pools, threads, arenas.
         round(100);
-        let before = Usage::of(&host);
+        let (before, first) = (Usage::of(&host), served.load(Relaxed));
         round(900);
-        let after = Usage::of(&host);
-        stop.store(true, Relaxed);
+        let (after, all) = (Usage::of(&host), served.load(Relaxed));
         eprintln!("after 100 reloads {before:?}, after 1000 {after:?}");
+        assert!(first > 0 && all > first, "{first} and then {all} served");
         assert!(after.descriptors <= before.descriptors + 8, "{after:?}");
         assert!(after.threads <= before.threads + 2, "{after:?}");
         assert!(after.maps <= before.maps + 64, "{after:?}");
         assert!(after.resident <= before.resident + (16 << 10), "{after:?}");
     });
-    eprintln!("{} connections were served meanwhile", served.into_inner());
     assert_eq!(host.stop().code(), Some(0));
 }

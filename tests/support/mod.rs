@@ -106,6 +106,15 @@ pub fn untried(what: &str) {
     let _ = writeln!(io::stderr(), "not tried: {what}");
 }
 
+/// Sets a flag at the end, be it that of a test which fails: threads that go on until then would hold it up.
+pub struct AtTheEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Has the command `run` or `check` a trigger file (see `with_paths`), and waits for its end.
 pub fn command(verb: &str, triggers: &str, dir: &Path) -> Said {
     let file = dir.join("triggers.toml");
