@@ -19,6 +19,7 @@ fn golden() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|it| it == "toml"));
     paths.sort();
+    assert!(!paths.is_empty());
     paths
 }
 
