@@ -2,6 +2,9 @@
 //! places in its source where it has them, and a core dump where the plan wants one. Once for each kind of
 //! fault, so that a client who can make a guest trap can fill neither the log nor the disk.
 
+#[allow(dead_code, reason = "its guests end by themselves")]
+#[path = "support/heavy.rs"]
+mod heavy;
 mod support;
 
 use std::fs;
@@ -12,8 +15,7 @@ use std::path::{Path, PathBuf};
 
 use support::{Host, command, repository, verb};
 use wasm_encoder::{
-    CodeSection, ExportKind, ExportSection, Function, FunctionSection, MemorySection, MemoryType,
-    Module, NameMap, NameSection, TypeSection,
+    CodeSection, Function, FunctionSection, Module, NameMap, NameSection, TypeSection,
 };
 use wasmparser::{Parser, Payload};
 
@@ -43,17 +45,6 @@ fn module(function: &str) -> Vec<u8> {
     types.ty().function([], []);
     let mut functions = FunctionSection::new();
     functions.function(0).function(0);
-    let mut memories = MemorySection::new();
-    memories.memory(MemoryType {
-        minimum: 1,
-        maximum: None,
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    });
-    let mut exports = ExportSection::new();
-    exports.export("memory", ExportKind::Memory, 0);
-    exports.export("_start", ExportKind::Func, 0);
     let mut code = CodeSection::new();
     for body in 0..2 {
         let mut function = Function::new([]);
@@ -73,8 +64,8 @@ fn module(function: &str) -> Vec<u8> {
     module
         .section(&types)
         .section(&functions)
-        .section(&memories)
-        .section(&exports)
+        .section(&heavy::memory(1))
+        .section(&heavy::exports(0))
         .section(&code)
         .section(&section);
     module.finish()

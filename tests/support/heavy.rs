@@ -1,5 +1,6 @@
 //! Guests of any size: each says its name to its client, and has so many functions that it never
-//! calls, each different, and so many bytes of data that it never looks at.
+//! calls, each different, and so many bytes of data that it never looks at. And what any guest has that is
+//! made by hand.
 
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, EntityType, ExportKind, ExportSection, Function,
@@ -43,17 +44,8 @@ pub fn heavy(name: &str, functions: u32, data: usize) -> Vec<u8> {
     content.resize(NAME as usize, 0);
     content.extend(name.as_bytes());
     content.extend(std::iter::repeat_n(0x5a, data));
-    let mut memories = MemorySection::new();
-    memories.memory(MemoryType {
-        minimum: content.len().div_ceil(1 << 16) as u64,
-        maximum: None,
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    });
-    let mut exports = ExportSection::new();
-    exports.export("memory", ExportKind::Memory, 0);
-    exports.export("_start", ExportKind::Func, 1);
+    let pages = content.len().div_ceil(1 << 16) as u64;
+    let (memories, exports) = (memory(pages), exports(1));
     let mut segments = DataSection::new();
     segments.active(0, &ConstExpr::i32_const(0), content);
     let mut module = Module::new();
@@ -61,6 +53,27 @@ pub fn heavy(name: &str, functions: u32, data: usize) -> Vec<u8> {
     module.section(&memories).section(&exports);
     module.section(&code).section(&segments);
     module.finish()
+}
+
+/// A memory of so many pages.
+pub fn memory(pages: u64) -> MemorySection {
+    let mut memories = MemorySection::new();
+    memories.memory(MemoryType {
+        minimum: pages,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    memories
+}
+
+/// That memory, and the function that a guest begins with.
+pub fn exports(start: u32) -> ExportSection {
+    let mut exports = ExportSection::new();
+    exports.export("memory", ExportKind::Memory, 0);
+    exports.export("_start", ExportKind::Func, start);
+    exports
 }
 
 /// Arithmetic that a compiler cannot make less of.
