@@ -16,7 +16,7 @@ use support::{Host, PATIENCE};
 
 /// What a strict job tries, each in a process of its own; it writes down what came of it, and 0 is what it wanted.
 const TRY: &str = r#"
-import ctypes, os, socket, sys, struct
+import ctypes, os, resource, socket, sys, struct
 here, host, port, path = sys.argv[1:]
 parent = os.getppid()
 told = []
@@ -77,6 +77,16 @@ attempt("namespace", lambda: call(SYS_unshare, CLONE_NEWUSER))
 attempt("namespace by clone", clone)
 attempt("shared memory", lambda: call(SYS_shmctl, call(SYS_shmget, 0, 4096, 0o1600), 0, 0))
 attempt("keys", lambda: call(SYS_keyctl, 0, -3, 0))
+attempt("mode by path", lambda: os.chmod(here + "/outside", 0o777))
+attempt("times by path", lambda: os.utime(here + "/outside"))
+attempt("attribute by path", lambda: os.setxattr(here + "/outside", "user.x", b"x"))
+attempt("limit by number", lambda: resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE, (64, 64)))
+attempt("priority of many", lambda: os.setpriority(os.PRIO_PGRP, 0, os.getpriority(os.PRIO_PGRP, 0)))
+attempt("processors by number", lambda: os.sched_setaffinity(os.getpid(), os.sched_getaffinity(0)))
+attempt("datagrams", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
+attempt("shared memory by number", lambda: call(SYS_shmctl, 0, IPC_INFO, ctypes.create_string_buffer(120)))
+attempt("session", os.setsid)
+attempt("group", lambda: os.setpgid(0, 0))
 told.append("read what is given: " + open(here + "/ro/file").read())
 write(here + "/rw/mine")
 told.append("wrote what is given: " + open(here + "/rw/mine").read())
@@ -91,7 +101,7 @@ print("tried")
 "#;
 
 /// What it does by numbers.
-const NUMBERS: [(&str, libc::c_long); 13] = [
+const NUMBERS: [(&str, libc::c_long); 14] = [
     ("SYS_connect", libc::SYS_connect),
     ("SYS_sendto", libc::SYS_sendto),
     ("SYS_listen", libc::SYS_listen),
@@ -102,6 +112,7 @@ const NUMBERS: [(&str, libc::c_long); 13] = [
     ("SYS_shmget", libc::SYS_shmget),
     ("SYS_shmctl", libc::SYS_shmctl),
     ("SYS_keyctl", libc::SYS_keyctl),
+    ("IPC_INFO", libc::IPC_INFO as libc::c_long),
     ("CLONE_NEWUSER", libc::CLONE_NEWUSER as libc::c_long),
     ("MSG_FASTOPEN", libc::MSG_FASTOPEN as libc::c_long),
     ("PTRACE_SEIZE", libc::PTRACE_SEIZE as libc::c_long),
@@ -125,7 +136,7 @@ const FILES: [&str; 13] = [
 ];
 
 /// Those that are refused as calls, or as signals.
-const CALLS: [&str; 15] = [
+const CALLS: [&str; 25] = [
     "socket inet",
     "socket unix",
     "socket netlink",
@@ -141,10 +152,21 @@ const CALLS: [&str; 15] = [
     "namespace by clone",
     "shared memory",
     "keys",
+    "mode by path",
+    "times by path",
+    "attribute by path",
+    "limit by number",
+    "priority of many",
+    "processors by number",
+    "datagrams",
+    "shared memory by number",
+    "session",
+    "group",
 ];
 
 /// Those that some machines refuse to whoever asks.
-const RARE: [&str; 5] = [
+const RARE: [&str; 6] = [
+    "attribute by path",
     "trace of the parent",
     "ring",
     "namespace",
@@ -163,6 +185,9 @@ fn prepare(here: &Path) {
     std::os::unix::fs::symlink("../outside", here.join("ro/link")).unwrap();
     std::fs::copy("/bin/true", here.join("rw/program")).unwrap();
     // Whoever the job is, only its sandbox is in its way.
+    if support::as_root("files of another user") {
+        std::os::unix::fs::chown(here.join("outside"), Some(NOBODY), None).unwrap();
+    }
     for path in ["", "rw", "outside", "ro"] {
         open_to_all(here, path);
     }
@@ -206,6 +231,18 @@ fn tried(keys: &str, adjust: impl FnOnce(&mut Command)) -> [String; 3] {
 /// What is strict about a job.
 const STRICT: &str = "sandbox = \"strict\"\ndirs = { ro = \"ro\", rw = \"rw\" }\n";
 
+/// Who it is where the host is root.
+const NOBODY: u32 = 65534;
+
+/// The keys of that.
+fn somebody() -> &'static str {
+    if nix::unistd::geteuid().is_root() {
+        "setuid = 65534\nsetgid = 65534\ngroups = []\n"
+    } else {
+        ""
+    }
+}
+
 fn all_is_denied([outcome, heard, said]: &[String; 3]) {
     assert_eq!((&**outcome, &**heard), ("done", "tried\n"), "{said}");
     let files = FILES.map(|what| {
@@ -248,9 +285,48 @@ fn all_is_denied([outcome, heard, said]: &[String; 3]) {
 
 #[test]
 fn a_strict_job_touches_its_connection_and_what_it_was_given_and_nothing_else() {
-    all_is_denied(&tried(STRICT, |command| {
+    all_is_denied(&tried(&format!("{STRICT}{}", somebody()), |command| {
         command.env("PORTCULLIS_SECRET", "hidden");
     }));
+}
+
+#[test]
+fn a_strict_job_is_not_root() {
+    if !support::as_root("a strict job as root") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for user in ["", "setuid = 0\n"] {
+        let said = support::command(
+            "check",
+            &format!(
+                "[trigger.job]\nlisten = \"127.0.0.1:0\"\nscript = \"true\"\nsandbox = \"strict\"\n{user}"
+            ),
+            dir.path(),
+        );
+        assert_eq!(said.code, Some(100), "{}", said.stderr);
+        assert!(said.stderr.contains("give setuid"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn what_a_strict_job_has_started_ends_with_it() {
+    let host = Host::start(&format!(
+        r#"
+        [trigger.job]
+        listen = "127.0.0.1:0"
+        script = "sleep 1000 & echo $!"
+        accept = true
+        sandbox = "strict"
+        {}
+        "#,
+        somebody()
+    ));
+    let mut client = host.connect("job");
+    // The one that sleeps has the connection, too: it ends when that has gone.
+    let pid = String::from_utf8(client.heard()).unwrap();
+    assert_eq!(host.outcome("job"), "done");
+    assert!(!Path::new("/proc").join(pid.trim()).exists());
 }
 
 #[test]
@@ -284,18 +360,9 @@ fn a_strict_job_of_a_host_without_root_is_as_strict() {
 }
 
 #[test]
-fn a_strict_job_of_another_user_is_as_strict() {
-    if !support::as_root("a strict job of another user") {
-        return;
-    }
-    let other = "setuid = 65534\nsetgid = 65534\ngroups = []\n";
-    all_is_denied(&tried(&format!("{STRICT}{other}"), |_| {}));
-}
-
-#[test]
 fn a_strict_job_that_accepts_for_itself_serves_its_clients() {
     let host = Host::start(
-        r#"
+        &r#"
         [trigger.python]
         listen = ["127.0.0.1:0", "unix:{dir}/python"]
         exec = "/usr/bin/python3 {repo}/guests/native/message.py"
@@ -310,7 +377,8 @@ fn a_strict_job_that_accepts_for_itself_serves_its_clients() {
         listen = "127.0.0.1:0"
         script = "(read x < /etc/passwd) || echo denied; (read x < {dir}/triggers.toml) || echo denied"
         sandbox = "strict"
-        "#,
+        "#
+        .replace("sandbox =", &format!("{}sandbox =", somebody())),
     );
     for _ in 0..3 {
         for address in [host.addresses("python"), host.addresses("c")].concat() {

@@ -406,16 +406,15 @@ fn dwarf(entries: &[u8], ranges: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
-    let deep = dwarf(&[&[2][..], &[3; 200_000]].concat(), &[]);
+    let deep = dwarf(&[&[2][..], &[3].repeat(200_000)].concat(), &[]);
     // Each of these functions is in 100,000 places.
-    let places = [[0, 0, 0, 0, 1, 0, 0, 0]; 100_000].concat();
-    let wide = dwarf(&[&[2][..], &[4; 100_000]].concat(), &places);
+    let places = [0, 0, 0, 0, 1, 0, 0, 0].repeat(100_000);
+    let wide = dwarf(&[&[2][..], &[4].repeat(100_000)].concat(), &places);
     let cut = deep
         .iter()
         .map(|(name, bytes)| (*name, bytes[..bytes.len() / 2].to_vec()));
     let cut = cut.collect();
     let dir = tempfile::tempdir().unwrap();
-    let mut triggers = String::new();
     for (name, sections) in [("deep", deep), ("wide", wide), ("cut", cut)] {
         let mut bytes = module("_Z1f1A1BIS_S_E1CIS1_S1_E1DIS3_S3_E");
         for (section, data) in sections {
@@ -427,11 +426,13 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
             wasm_encoder::Encode::encode(&section, &mut bytes);
         }
         fs::write(dir.path().join(format!("{name}.wasm")), bytes).unwrap();
-        triggers +=
-            &format!("[trigger.{name}]\nlisten = \"127.0.0.1:0\"\nwasm = \"{name}.wasm\"\n");
     }
-    let host = Host::start_in(dir, &triggers, |_| {});
-    for name in ["deep", "wide", "cut"] {
+    let names = ["deep", "wide", "cut"];
+    let triggers = names.map(|name| {
+        format!("[trigger.{name}]\nlisten = \"127.0.0.1:0\"\nwasm = \"{name}.wasm\"\n")
+    });
+    let host = Host::start_in(dir, &triggers.concat(), |_| {});
+    for name in names {
         trapped(&host, name, 1);
         let lines = host.backtrace(name);
         assert!((2..=40).contains(&lines.len()), "{name}: {lines:#?}");

@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
 
-use nix::unistd::geteuid;
 use rustix::io::FdFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
@@ -145,12 +144,13 @@ fn what_a_trigger_says_of_its_socket_holds_after_an_upgrade_and_each_port_stays_
     }
 }
 
+const NOBODY: u32 = 65534;
+
 #[test]
 fn a_host_that_has_become_somebody_else_is_told_what_to_do_and_upgraded() {
-    if !geteuid().is_root() {
+    if !support::as_root("a host that becomes somebody else") {
         return;
     }
-    const NOBODY: u32 = 65534;
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // One that it can bind in later, and one in which only root can.
@@ -199,17 +199,17 @@ fn a_host_that_has_become_somebody_else_is_told_what_to_do_and_upgraded() {
     let open = fs::read_dir(format!("/proc/{remover}/fd")).unwrap().count();
     // The folder of each path, and what it waits for.
     assert_eq!(open, 3 + 1);
-    let more = "[trigger.more]\nlisten = \"unix:{dir}/run/more\"\nwasm = \"{guest:echo}\"\n\
+    let added = "[trigger.more]\nlisten = \"unix:{dir}/run/more\"\nwasm = \"{guest:echo}\"\n\
                 socket.mode = \"0666\"\n";
-    let said = host.reload(&format!("{plan}{more}"));
+    let said = host.reload(&format!("{plan}{added}"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let mode = fs::metadata(run_of(&host).join("more"))
         .unwrap()
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o666);
-    let more = format!("unix:{}", run_of(&host).join("more").display());
-    for address in host.addresses("echo").iter().chain([&more]) {
+    let address = format!("unix:{}", run_of(&host).join("more").display());
+    for address in host.addresses("echo").iter().chain([&address]) {
         assert_eq!(Client::to(address).ask(b"hi"), b"hi");
     }
     let left = host.dir.clone();

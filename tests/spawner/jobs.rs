@@ -438,7 +438,7 @@ pub async fn a_job_that_keeps_failing_pauses_and_serves_once_it_is_mended(spawne
             panic!("{told:?}")
         };
         assert!(
-            why.starts_with(&format!("start {}: exec: ", program.display())),
+            why.starts_with(&format!("cannot start {}: exec: ", program.display())),
             "{why}"
         );
     }

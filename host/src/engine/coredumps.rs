@@ -19,9 +19,6 @@ const ENDING: &str = ".coredump";
 /// How many there may be: a folder with very many files is slow to look through.
 const MOST: usize = 1000;
 
-/// Why one is not kept at all.
-pub(super) const TOO_LARGE: &str = "it is larger than all may be together";
-
 /// A folder of core dumps.
 #[derive(Debug)]
 pub struct Coredumps {
@@ -51,11 +48,6 @@ impl Coredumps {
         })
     }
 
-    /// Bytes of all of them together, at most.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
     /// Where they are.
     pub fn path(&self) -> &Path {
         &self.path
@@ -68,7 +60,7 @@ impl Coredumps {
     pub(super) fn keep(&self, name: &str, time: SystemTime, core: &[u8]) -> io::Result<PathBuf> {
         let size = core.len() as u64;
         if size > self.total {
-            return Err(io::Error::other(TOO_LARGE));
+            return Err(io::Error::other("it is larger than all may be together"));
         }
         // A file that grew past this limit would end the host by a signal.
         if getrlimit(Resource::Fsize)

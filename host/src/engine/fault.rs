@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use wasmtime::{Error, Store, Trap, WasmBacktrace, WasmCoreDump};
 
-use super::coredumps::TOO_LARGE;
 use super::{Coredumps, Engine};
 use crate::trigger::printable;
 use crate::wasm::{Digest, Wasm};
@@ -137,23 +136,9 @@ impl Fault {
         let Some(turn) = turn().await else {
             return self;
         };
-        let most = self.of.0.coredumps.as_ref().map_or(0, |it| it.total());
         let taken = spawn_blocking(move || {
             let name = self.of.0.guest.to_string_lossy();
             let dump = self.error.downcast_ref::<WasmCoreDump>();
-            let size = |dump: &WasmCoreDump| {
-                let sizes = dump.memories().iter().map(|it| it.data_size(&store));
-                sizes.sum::<usize>() as u64
-            };
-            // A dump of more would be put together for nothing.
-            let dump = dump.filter(|dump| {
-                let size = size(dump);
-                let fits = size <= most;
-                if !fits {
-                    unkept(&self.of.0, self.id, size, &TOO_LARGE);
-                }
-                fits
-            });
             self.dump = dump.map(|dump| Dump {
                 core: dump.serialize(&mut store, &name),
                 turn,
@@ -249,20 +234,12 @@ fn keep(shared: &Shared, id: u64, core: &[u8], coredumps: &Coredumps) {
             let coredump = path.to_string_lossy();
             info!(%trigger, id, coredump = &*coredump, bytes = core.len(), "output");
         }
-        Err(error) => unkept(shared, id, core.len() as u64, &error),
+        Err(error) => {
+            let folder = coredumps.path().display();
+            let reason = format!("cannot keep a core dump in {folder}: {error}");
+            warn!(%trigger, id, bytes = core.len(), reason, "output");
+        }
     }
-}
-
-fn unkept(shared: &Shared, id: u64, bytes: u64, why: &dyn fmt::Display) {
-    let folder = shared
-        .coredumps
-        .as_ref()
-        .map(|it| it.path().display().to_string());
-    let reason = format!(
-        "cannot keep a core dump in {}: {why}",
-        folder.unwrap_or_default()
-    );
-    warn!(trigger = %shared.trigger, id, bytes, reason, "output");
 }
 
 /// A name as its source has it, as much of that as a line holds. What it means is the guest's to say, and may be of any length.

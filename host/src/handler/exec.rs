@@ -192,10 +192,11 @@ impl Exec {
             Ok(Ended::Exited(0) | Ended::Spared) => Outcome::Done,
             Ok(Ended::Exited(status)) => Outcome::Exit(status),
             Ok(Ended::Signalled(signal)) => Outcome::Signal(signal),
-            Err(error) => {
+            Err(error @ SpawnError::Gone) => {
                 let program = self.path.to_string_lossy();
                 Outcome::Failed(format!("lost the process of {program}: {error}"))
             }
+            Err(error) => Outcome::Failed(self.refusal(&error)),
         }
     }
 }

@@ -118,7 +118,9 @@ impl Keeper<'_> {
     /// Until the host is gone.
     fn live(mut self) -> Result<(), Errno> {
         let served = self.serve();
-        self.remover.take().map(Remover::remove);
+        if let Some(remover) = self.remover.take() {
+            remover.remove();
+        }
         served
     }
 
@@ -277,7 +279,11 @@ impl Keeper<'_> {
                 let report = &mut |report| reports.push_back(report);
                 self.jobs.spare(ticket, report);
             }
-            Ok((Request::LeavePaths, _)) => drop(self.remover.take().map(Remover::leave)),
+            Ok((Request::LeavePaths, _)) => {
+                if let Some(remover) = self.remover.take() {
+                    remover.leave();
+                }
+            }
             Ok((Request::Forget { job }, _)) => drop(self.registered.remove(&job)),
             // Both ends are one binary: what cannot be read is a request that nobody waits for.
             Err(_) => {}

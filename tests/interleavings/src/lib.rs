@@ -1,4 +1,4 @@
-//! Permits and drain in every order of steps that chance finds: no place is lost or had twice, and a drain is over when the last
+//! Permits and drain in many orders of steps, as chance finds them: no place is lost or had twice, and a drain is over when the last
 //! connection is, and not before.
 #![cfg(test)]
 

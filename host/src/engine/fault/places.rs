@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gimli::{
-    Attribute, AttributeValue, DebugInfoOffset, Dwarf, EndianSlice, LineProgramHeader,
-    LittleEndian, Unit, UnitHeader,
+    Attribute, AttributeValue, DebugInfoOffset, Dwarf, EndianSlice, IncompleteLineProgram,
+    LineProgramHeader, LittleEndian, Unit, UnitHeader,
 };
 use wasmparser::{Encoding, Parser, Payload};
 
@@ -84,6 +84,7 @@ pub(super) fn of(guest: &Path, digest: &Digest, frames: &[Frame]) -> Vec<Vec<Pla
 }
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
+type Program<'a> = IncompleteLineProgram<Slice<'a>>;
 
 impl<'a> Module<'a> {
     fn dwarf(&self) -> Dwarf<Slice<'a>> {
@@ -181,7 +182,10 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn note(&mut self, attribute: &Attribute<Slice<'a>>) {
         let value = attribute.value();
-        let number = || value.udata_value().unwrap_or_default();
+        let number = || match value {
+            AttributeValue::FileIndex(index) => index,
+            _ => value.udata_value().unwrap_or_default(),
+        };
         match attribute.name() {
             // As the linker knows it, which says where it belongs.
             gimli::DW_AT_linkage_name | gimli::DW_AT_MIPS_linkage_name => self.name = Some(value),
@@ -263,11 +267,13 @@ impl<'a> Search<'a> {
                 let depth = self.chains[at].functions.len();
                 // One that is compiled into another comes after that.
                 if (depth > 0) == inlined && depth < DEEPEST {
-                    let header = unit.line_program.as_ref().map(|program| program.header());
-                    let called = |header| self.place(unit, header, entry.file, entry.line);
+                    let program = unit.line_program.as_ref();
+                    let called = |program: &Program<'a>| {
+                        self.place(unit, program.header(), entry.file, entry.line)
+                    };
                     let function = Function {
                         name: self.name(unit, &entry),
-                        called: header.filter(|_| inlined).and_then(called),
+                        called: program.filter(|_| inlined).and_then(called),
                     };
                     self.chains[at].functions.push(function);
                 }
@@ -280,7 +286,7 @@ impl<'a> Search<'a> {
     fn covered(&self, unit: &Unit<Slice<'a>>, entry: &Entry<'a>) -> Option<Vec<usize>> {
         let mut covered = Vec::new();
         if let Some(ranges) = &entry.ranges {
-            let mut ranges = self.dwarf.attr_ranges(unit, ranges.clone()).ok()??;
+            let mut ranges = self.dwarf.attr_ranges(unit, *ranges).ok()??;
             while let Some(range) = ranges.next().ok()? {
                 self.in_time()?;
                 covered.extend(self.within(range.begin..range.end));
@@ -288,7 +294,7 @@ impl<'a> Search<'a> {
             covered.sort_unstable();
             covered.dedup();
         } else if let (Some(low), Some(high)) = (&entry.low, &entry.high) {
-            let address = |value: &AttributeValue<_>| self.dwarf.attr_address(unit, value.clone());
+            let address = |value: &AttributeValue<_>| self.dwarf.attr_address(unit, *value);
             let low = address(low).ok()??;
             // An address, or how long it is.
             let length = || low.saturating_add(high.udata_value().unwrap_or_default());
