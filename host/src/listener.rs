@@ -3,6 +3,7 @@
 
 mod bound;
 mod inherited;
+mod open;
 mod path;
 
 use std::io;

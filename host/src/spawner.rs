@@ -8,6 +8,7 @@
 mod birth;
 mod child;
 mod children;
+mod error;
 mod fate;
 mod handle;
 mod ids;
@@ -33,7 +34,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use rustix::process::Resource as Kernels;
 use serde::{Deserialize, Serialize};
 
-pub use handle::{Handle, Recipe, SpawnError};
+pub use error::SpawnError;
+pub use handle::{Handle, Recipe};
 pub use ids::Ids;
 pub use message::{Ended, Stage};
 pub use process::Process;

@@ -13,39 +13,12 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::error::SpawnError;
 use super::link::{Claim, Link, encode};
-use super::message::{DESCRIPTORS, MAX_PACKET, Request, Stage};
+use super::message::{DESCRIPTORS, MAX_PACKET, Request};
 use super::process::Process;
 use super::registry::Registry;
-use super::{Ids, MAX_ARGUMENTS, Program, Setup};
-
-/// Why a process could not be started, or was lost.
-#[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
-    /// The system refused it.
-    #[error("{stage}: {error}")]
-    Refused {
-        /// What was attempted.
-        stage: Stage,
-        /// Why not.
-        error: io::Error,
-    },
-    /// The request does not fit in a packet.
-    #[error("its arguments and environment take {0} bytes, {MAX_ARGUMENTS} at most")]
-    TooLarge(usize),
-    /// The spawner has ended; no native job can be started any more.
-    #[error("the spawner has ended")]
-    Gone,
-    /// The request could not be sent.
-    #[error("cannot ask the spawner: {0}")]
-    Send(io::Error),
-    /// All jobs of this host are registered.
-    #[error(
-        "no job can be registered any more, since this host has confined itself to the jobs it began with: \
-         start another host in its place"
-    )]
-    Sealed,
-}
+use super::{Ids, Program, Setup};
 
 /// The spawner, for all tasks of the host.
 #[derive(Clone, Debug)]

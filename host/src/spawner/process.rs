@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::sync::oneshot;
 
-use super::handle::{Handle, SpawnError};
+use super::error::SpawnError;
+use super::handle::Handle;
 use super::message::{Ended, Stage};
 
 /// How a process ended, or where it failed on its way to its program, and with which errno.

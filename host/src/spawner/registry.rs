@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::handle::SpawnError;
+use super::error::SpawnError;
 use super::message::{MAX_PACKET, Order, Verdict};
 use super::{Ids, Program, Setup};
 use crate::packet;
