@@ -6,11 +6,15 @@ mod support;
 use std::fs;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
+use std::time::Instant;
 
-use nix::sys::signal::Signal;
-use support::{AtTheEnd, Client, Host, Usage, guest, verb};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{AtTheEnd, Client, Host, PATIENCE, Said, Usage, guest, portcullis, verb};
 
 const ECHO: &str = r#"
     [trigger.echo]
@@ -94,6 +98,60 @@ fn a_bad_file_changes_nothing_and_says_why() {
     let told = host.logged_times(3, "the refused ones", |line| verb(line) == "reload");
     assert!(told.iter().all(|line| line["level"] == "WARN"));
     assert!(told[1]["reason"].as_str().unwrap().contains("missing.wasm"));
+}
+
+#[test]
+fn what_is_asked_of_a_host_while_it_loads_is_done_when_it_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pid, file) = (dir.path().join("pid"), dir.path().join("triggers.toml"));
+    let folder = dir.path().to_owned();
+    let asked = thread::spawn(move || {
+        // It is there before anything is loaded, and signals are held back before that.
+        let is_control = |entry: fs::DirEntry| entry.path().extension() == Some("control".as_ref());
+        let patient = Instant::now() + PATIENCE;
+        while !fs::read_dir(&folder)
+            .unwrap()
+            .any(|entry| is_control(entry.unwrap()))
+        {
+            assert!(Instant::now() < patient, "there is no control socket");
+            thread::yield_now();
+        }
+        let pid = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
+        let mut command = portcullis();
+        Said::by(
+            command
+                .arg("reload")
+                .arg(file)
+                .env("RUNTIME_DIRECTORY", folder),
+        )
+    });
+    let plan = format!("[host]\ncache = false\n{ECHO}");
+    let host = Host::start_in(dir, &plan, |command| {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "echo $$ >\"$PID\"; exec \"$0\" \"$@\""])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let folder = shell
+            .get_envs()
+            .find(|(name, _)| *name == "RUNTIME_DIRECTORY");
+        let pid = Path::new(folder.unwrap().1.unwrap()).join("pid");
+        shell.env("PID", pid);
+        *command = shell;
+    });
+    let said = asked.join().unwrap();
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    reloaded(&host);
+    assert_eq!(host.ask("echo", b"hi"), b"hi");
 }
 
 #[test]

@@ -102,6 +102,22 @@ fn a_new_host_that_cannot_serve_leaves_the_old_one_alone() {
 }
 
 #[test]
+fn an_upgrade_of_a_host_that_cannot_be_told_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = format!("[host]\ncontrol = false\n{ECHO}");
+    let file = dir.path().join("triggers.toml");
+    fs::write(&file, support::with_paths(&plan, dir.path())).unwrap();
+    let said = Said::by(portcullis().args(["run", "--upgrade"]).arg(&file));
+    assert_eq!(said.code, Some(100));
+    assert!(
+        said.stderr
+            .contains("cannot upgrade: this trigger file has no control socket"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
 fn an_upgrade_may_change_the_plan_and_without_a_host_it_is_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::start_in(dir, ECHO, |command| {

@@ -68,6 +68,9 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
     let mut inherited = Inherited::take()
         .context("cannot take the sockets of LISTEN_FDS")
         .map_err(Failure::Refused)?;
+    signals::hold_reload()
+        .context("cannot hold a signal back")
+        .map_err(Failure::Refused)?;
     // Forked while this process is small and has one thread.
     let spawner = spawner()?;
     let control = control::place(&plan.control, &asked.path);

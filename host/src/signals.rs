@@ -2,6 +2,9 @@
 
 use std::io;
 
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal::SIGHUP;
+
 use tokio::signal::unix::{self, SignalKind, signal};
 
 /// What the host is asked by a signal.
@@ -21,12 +24,22 @@ pub struct Signals {
     hangup: unix::Signal,
 }
 
+/// Keeps a SIGHUP from now on until [`reload`] takes it over. The caller has one thread.
+///
+/// # Errors
+/// When the system refuses.
+pub fn hold_reload() -> io::Result<()> {
+    Ok(SigSet::from(SIGHUP).thread_block()?)
+}
+
 /// Takes SIGHUP over from the system's default, which is to die. One that comes is kept until it is asked for.
 ///
 /// # Errors
 /// When the runtime cannot.
 pub fn reload() -> io::Result<unix::Signal> {
-    signal(SignalKind::hangup())
+    let signals = signal(SignalKind::hangup())?;
+    SigSet::from(SIGHUP).thread_unblock()?;
+    Ok(signals)
 }
 
 impl Signals {
