@@ -198,7 +198,9 @@ fn a_job_that_keeps_failing_is_slowed_and_serves_again_once_it_is_mended() {
         |_| {},
     );
     let clients: Vec<_> = (0..3).map(|_| host.connect("job")).collect();
-    host.logged("a pause", |line| verb(line) == "pause");
+    host.logged("a pause", |line| {
+        verb(line) == "pause" && line["ms"].is_u64()
+    });
     let failures = host
         .log()
         .iter()

@@ -62,7 +62,7 @@ fn twenty_upgrades_under_load_refuse_and_lose_nothing() {
             assert_eq!(next.addresses("echo"), host.addresses("echo"));
             assert_eq!(next.addresses("job"), host.addresses("job"));
             host.logged("the drain", |line| {
-                verb(line) == "drain" && line["reason"] == "upgrade"
+                verb(line) == "drain" && line["reason"] == "upgrade" && line["grace_ms"] == 30_000
             });
             assert!(served.try_iter().count() > 0, "none during an upgrade");
             // Each of the two may have been served before; a third comes while the old host drains.

@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::handler::exec::Jobs;
 use crate::limits::HostLimit;
 use crate::listener::{Inherited, Shared, mark};
+use crate::log;
 use crate::plan::Plan;
 use crate::reload::Tally;
 use crate::serve::{Post, Served, Service};
@@ -218,7 +219,7 @@ impl Host {
                     removed,
                     kept,
                 } = tally;
-                let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let ms = log::millis(began.elapsed());
                 info!(added, changed, removed, kept, ms, "reload");
                 Answer::Done(tally.to_string())
             }
@@ -274,7 +275,7 @@ impl Host {
         let Standing {
             grace, patience, ..
         } = *self.standing;
-        info!(reason, grace_ms = grace.as_millis(), "drain");
+        info!(reason, grace_ms = log::millis(grace), "drain");
         manager::stopping(WORD_WITHIN);
         if self.store.is_there() {
             self.leave().await;

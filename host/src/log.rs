@@ -8,6 +8,7 @@ mod writer;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -51,6 +52,12 @@ pub fn start(format: Format, level: LevelFilter) -> io::Result<Writer> {
     // Filtered for all: a filter of one layer would be asked anew for each line.
     tracing_subscriber::registry().with(own).with(lines).init();
     Ok(guard)
+}
+
+/// Milliseconds as a number: a longer integer than this is text in JSON.
+#[must_use]
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The line of a connection or a job that has ended. `rx` and `tx` are bytes from and to the

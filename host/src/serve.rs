@@ -156,7 +156,7 @@ async fn accept(
             Ok(listener) => break listener,
             Err((bound, error)) => {
                 post.put(bound);
-                let ms = UNWATCHED.as_millis();
+                let ms = log::millis(UNWATCHED);
                 warn!(%trigger, address = %post.local, reason = %error, ms, "pause");
                 tokio::time::sleep(UNWATCHED).await;
             }
@@ -193,7 +193,7 @@ impl Gate {
                 Accepted::Connection(stream, peer) => self.begin(places, stream, peer),
                 Accepted::Gone => {}
                 Accepted::Exhausted(error, pause) => {
-                    let ms = pause.as_millis();
+                    let ms = log::millis(pause);
                     warn!(%trigger, reason = %error, ms, "pause");
                     tokio::time::sleep(pause).await;
                 }
@@ -327,15 +327,10 @@ impl Drop for Record {
             id: self.id,
             peer: Some(&self.peer),
             outcome: &self.outcome,
-            ms: millis(self.meter.since().elapsed()),
+            ms: log::millis(self.meter.since().elapsed()),
             rx: self.counted.then(|| self.meter.rx()),
             tx: self.counted.then(|| self.meter.tx()),
-            cpu_ms: self.counted.then(|| millis(self.meter.cpu())),
+            cpu_ms: self.counted.then(|| log::millis(self.meter.cpu())),
         });
     }
-}
-
-/// In words of the log.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

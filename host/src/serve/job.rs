@@ -122,7 +122,7 @@ impl exec::Watch for Runs {
             id,
             peer: None,
             outcome,
-            ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
+            ms: log::millis(ran),
             cpu_ms: None,
             rx: None,
             tx: None,
@@ -130,7 +130,7 @@ impl exec::Watch for Runs {
     }
 
     fn paused(&self, pause: Duration) {
-        let ms = pause.as_millis();
+        let ms = log::millis(pause);
         warn!(trigger = %self.trigger, reason = "the job keeps failing", ms, "pause");
     }
 }

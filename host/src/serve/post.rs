@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::connection::Local;
 use crate::listener::{Bound, Shared};
+use crate::log;
 use crate::plan::SocketOptions;
 
 /// How long to wait before a listener that a job has shut down is bound anew, at first and when
@@ -179,7 +180,7 @@ impl Post {
                 }
                 Err(error) => {
                     pause = (pause * 2).min(REBIND_AT_MOST);
-                    let (reason, ms) = (format!("{error:#}"), pause.as_millis());
+                    let (reason, ms) = (format!("{error:#}"), log::millis(pause));
                     warn!(%trigger, %address, reason, ms, "pause");
                 }
             }

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::Accepting;
 use crate::limits::{Places, Shortage};
 use crate::listener::Listener;
+use crate::log;
 
 pub(super) struct Queue<'a> {
     accepting: &'a Accepting,
@@ -116,7 +117,7 @@ impl<'a> Queue<'a> {
         } = pause;
         let trigger = &self.accepting.trigger;
         let address = &self.listener.local;
-        let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ms = log::millis(since.elapsed());
         info!(%trigger, %address, %reason, ms, queued, "pause");
     }
 }
