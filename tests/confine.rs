@@ -23,7 +23,7 @@ fn confined(dir: &Path, triggers: &str, then: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let confined = scope.spawn(|| {
             let confinement =
-                confine::enter(&plan, &file, None, &mut Inherited::default()).unwrap();
+                confine::enter(&plan, &file, None, None, &mut Inherited::default()).unwrap();
             assert_eq!(confinement.covers(&plan, &file), Ok(()));
             then();
         });
@@ -182,7 +182,7 @@ fn a_user_of_the_host_that_is_not_known_is_refused() {
         );
         fs::write(&file, plan).unwrap();
         let plan = Plan::load(&file).unwrap();
-        let refused = confine::enter(&plan, &file, None, &mut Inherited::default());
+        let refused = confine::identity(&plan);
         assert_eq!(format!("{:#}", refused.unwrap_err()), wanted);
     }
 }

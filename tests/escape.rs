@@ -527,8 +527,7 @@ fn threads(pid: i32) -> Vec<String> {
 
 /// The process that starts a host's native jobs.
 fn spawner(host: i32) -> i32 {
-    let children = std::fs::read_to_string(format!("/proc/{host}/task/{host}/children")).unwrap();
-    children.trim().parse().unwrap()
+    support::child(host, "portcullis-spwn")
 }
 
 #[test]

@@ -477,7 +477,7 @@ async fn a_sealed_spawner_starts_the_jobs_it_has_and_takes_no_other(sealed: Hand
     let (setup, script) = (Setup::default(), shell("exit 7"));
     let recipe = sealed.register(&script, &setup, None).unwrap();
     assert!(sealed.takes_jobs());
-    sealed.seal(None, &[]).unwrap();
+    sealed.seal(None).unwrap();
     assert!(!sealed.takes_jobs());
     let refused = sealed.register(&script, &setup, None);
     assert!(matches!(refused, Err(SpawnError::Sealed)), "{refused:?}");

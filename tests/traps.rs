@@ -410,12 +410,46 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
     // Each of these functions is in 100,000 places.
     let places = [0, 0, 0, 0, 1, 0, 0, 0].repeat(100_000);
     let wide = dwarf(&[&[2][..], &[4].repeat(100_000)].concat(), &places);
+    // A byte for each of four million files.
+    let count = 4_000_000_u32;
+    let mut header = vec![1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 0x0f];
+    wasm_encoder::Encode::encode(&count, &mut header);
+    let count = usize::try_from(count).unwrap();
+    header.extend(vec![1; count]);
+    let length = |of: usize| u32::try_from(of).unwrap().to_le_bytes();
+    let lines = [
+        &length(header.len() + 8)[..],
+        &[5, 0, 4, 0],
+        &length(header.len()),
+        &header,
+    ]
+    .concat();
+    let unit = [
+        &[4, 0, 0, 0, 0, 0, 4, 1][..],
+        &[0; 4],
+        &[0; 4],
+        &[0xff, 0xff, 0, 0],
+    ]
+    .concat();
+    let files = vec![
+        (
+            ".debug_abbrev",
+            vec![1, 0x11, 0, 0x10, 0x17, 0x11, 0x01, 0x12, 0x06, 0, 0, 0],
+        ),
+        (".debug_info", [&length(unit.len())[..], &unit].concat()),
+        (".debug_line", lines),
+    ];
     let cut = deep
         .iter()
         .map(|(name, bytes)| (*name, bytes[..bytes.len() / 2].to_vec()));
     let cut = cut.collect();
     let dir = tempfile::tempdir().unwrap();
-    for (name, sections) in [("deep", deep), ("wide", wide), ("cut", cut)] {
+    for (name, sections) in [
+        ("deep", deep),
+        ("wide", wide),
+        ("files", files),
+        ("cut", cut),
+    ] {
         let mut bytes = module("_Z1f1A1BIS_S_E1CIS1_S1_E1DIS3_S3_E");
         for (section, data) in sections {
             let section = wasm_encoder::CustomSection {
@@ -427,7 +461,7 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
         }
         fs::write(dir.path().join(format!("{name}.wasm")), bytes).unwrap();
     }
-    let names = ["deep", "wide", "cut"];
+    let names = ["deep", "wide", "files", "cut"];
     let triggers = names.map(|name| {
         format!("[trigger.{name}]\nlisten = \"127.0.0.1:0\"\nwasm = \"{name}.wasm\"\n")
     });
@@ -439,4 +473,13 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
         assert!(lines[0].starts_with("0: _Z1f1A1B"), "{name}: {lines:#?}");
     }
     trapped(&host, "deep", 2);
+    let status = fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak: u64 = peak
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    assert!(peak < 300 << 10, "{peak} KiB");
 }

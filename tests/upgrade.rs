@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustix::io::FdFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
@@ -193,18 +195,9 @@ fn a_host_that_has_become_somebody_else_is_told_what_to_do_and_upgraded() {
         host = next;
     }
     // Nothing stays root but what removes the paths, and that has nothing else.
-    let children = |pid: &str| {
-        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        list.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let [spawner] = &children(&host.pid().to_string())[..] else {
-        panic!("one child is wanted")
-    };
-    let [remover] = &children(spawner)[..] else {
-        panic!("one child of that is wanted")
-    };
+    let pid = host.pid().as_raw();
+    let [spawner, remover] =
+        ["portcullis-spwn", "portcullis-path"].map(|name| support::child(pid, name));
     for (pid, user) in [(spawner, NOBODY), (remover, 0)] {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         assert!(
@@ -213,8 +206,24 @@ fn a_host_that_has_become_somebody_else_is_told_what_to_do_and_upgraded() {
         );
     }
     let open = fs::read_dir(format!("/proc/{remover}/fd")).unwrap().count();
-    // The folder of each path, and what it waits for.
-    assert_eq!(open, 3 + 1);
+    // The folder of each path and its socket, and what it waits for.
+    assert_eq!(open, 2 * 3 + 1);
+    // Who comes too much, or cannot serve, takes nothing away.
+    let too_much = portcullis()
+        .arg("run")
+        .arg(host.file())
+        .env("RUNTIME_DIRECTORY", host.dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(too_much.status.code(), Some(111));
+    host.rewrite(&plan.replace("{guest:echo}", "missing.wasm"));
+    let unable = portcullis()
+        .args(["run", "--upgrade"])
+        .arg(host.file())
+        .env("RUNTIME_DIRECTORY", host.dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(unable.status.code(), Some(100));
     let added = "[trigger.more]\nlisten = \"unix:{dir}/run/more\"\nwasm = \"{guest:echo}\"\n\
                 socket.mode = \"0666\"\n";
     let said = host.reload(&format!("{plan}{added}"));
@@ -228,6 +237,12 @@ fn a_host_that_has_become_somebody_else_is_told_what_to_do_and_upgraded() {
     for address in host.addresses("echo").iter().chain([&address]) {
         assert_eq!(Client::to(address).ask(b"hi"), b"hi");
     }
+    // Nor does the end of its spawner.
+    kill(Pid::from_raw(spawner), Signal::SIGKILL).unwrap();
+    host.logged("the end of the spawner", |line| {
+        verb(line) == "end" && line["pid"] == spawner
+    });
+    assert_eq!(Client::to(&address).ask(b"hi"), b"hi");
     let left = host.dir.clone();
     assert_eq!(host.stop().code(), Some(0));
     let sockets = [left.path(), &left.path().join("run")].map(|folder| {
@@ -400,8 +415,8 @@ fn a_service_manager_keeps_the_listeners_from_one_host_to_the_next() {
     assert_eq!(stored.len(), 3);
     let address = ready[0].split_whitespace().last().unwrap().to_owned();
     assert_eq!(Client::to(&address).ask(b"first"), b"first");
-    let pid = nix::unistd::Pid::from_raw(first.id().try_into().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let pid = Pid::from_raw(first.id().try_into().unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
     assert_eq!(first.wait().unwrap().code(), Some(0));
     while !heard(&manager).0.contains("STOPPING=1") {}
 
@@ -417,8 +432,8 @@ fn a_service_manager_keeps_the_listeners_from_one_host_to_the_next() {
     // What no trigger has any more is not kept for ever.
     let less = ECHO.split("[trigger.job]").next().unwrap();
     fs::write(&file, support::with_paths(less, dir.path())).unwrap();
-    let pid = nix::unistd::Pid::from_raw(second.id().try_into().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    let pid = Pid::from_raw(second.id().try_into().unwrap());
+    kill(pid, Signal::SIGHUP).unwrap();
     loop {
         let (text, _) = heard(&manager);
         if text.contains("FDSTOREREMOVE=1") {

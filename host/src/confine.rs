@@ -5,19 +5,23 @@
 mod landlock;
 mod privileges;
 pub mod reach;
+mod remover;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use tracing::warn;
 
-use crate::engine::{Cache, Coredumps};
-use crate::listener::Inherited;
-use crate::plan::{Address, Confine, Plan};
+use crate::connection::Local;
+use crate::engine::{self, Cache, Coredumps};
+use crate::listener::{Bound, Inherited};
+use crate::plan::{Confine, Plan};
 use crate::seccomp;
 use crate::spawner::{self, Ids};
 use landlock::Enforced;
+pub use privileges::wanted as identity;
 use reach::{Beyond, Reach};
+use remover::{Paths, Remover};
 
 /// What a host has confined itself to.
 #[derive(Debug)]
@@ -29,14 +33,14 @@ pub struct Confinement {
     holds: bool,
     /// Who it has become.
     ids: Option<Ids>,
-    /// Unix paths that only who it was can remove.
-    paths: Vec<PathBuf>,
+    /// Of unix paths that only who it was can remove.
+    remover: Option<Remover>,
     /// What the kernel does not do.
     lacking: Vec<String>,
 }
 
-/// Confines this process to the plan in the trigger file at `file`, with its `control` socket. A host that is to be somebody
-/// else binds first, into `inherited`, what that one could not.
+/// Confines this process to the plan in the trigger file at `file`, with its control socket, which is at `control`. A host
+/// that is to be somebody else, `ids`, binds first, into `inherited`, what that one could not.
 ///
 /// To be called when the spawner is forked and there is no second thread.
 ///
@@ -45,30 +49,36 @@ pub struct Confinement {
 pub fn enter(
     plan: &Plan,
     file: &Path,
-    control: Option<&Path>,
+    ids: Option<Ids>,
+    control: Option<(&Path, Option<&Bound>)>,
     inherited: &mut Inherited,
 ) -> anyhow::Result<Confinement> {
-    let ids = privileges::wanted(plan)?;
-    let mut paths = Vec::new();
+    let mut remover = None;
     if let Some(ids) = &ids {
-        paths.extend(control.map(Path::to_owned));
         for trigger in &plan.triggers {
             for address in &trigger.listen {
                 inherited.bind_ahead(&trigger.name, address, &trigger.socket);
-                if let Address::Unix(path) = address {
-                    paths.push(path.clone());
-                }
             }
         }
+        let mut paths = Paths::default();
+        let control = control.and_then(|(_, bound)| bound);
+        for bound in inherited.ahead().chain(control) {
+            match &*bound.local {
+                Local::Unix(path) if bound.is_of_predecessor() => paths.others.push(path.clone()),
+                Local::Unix(path) => paths.own.push(path.clone()),
+                _ => {}
+            }
+        }
+        remover = Remover::start(&paths).context("cannot fork a process for unix paths")?;
         privileges::take_no_more().context("cannot give up the way to more rights")?;
         privileges::become_user(ids).context("cannot become the user of [host]")?;
     }
     let mut confinement = Confinement {
-        reach: Reach::of(plan, file, control),
-        control: control.map(Path::to_owned),
+        reach: Reach::of(plan, file, control.map(|(path, _)| path)),
+        control: control.map(|(path, _)| path.to_owned()),
         holds: false,
         ids,
-        paths,
+        remover,
         lacking: Vec::new(),
     };
     if plan.confine == Confine::Off {
@@ -123,9 +133,23 @@ impl Confinement {
             return Ok(());
         }
         spawner
-            .seal(self.ids.as_ref(), &self.paths)
+            .seal(self.ids.as_ref())
             .context("cannot confine the spawner")?;
-        privileges::hide()
+        privileges::seeing(engine::open_pagemap)
+    }
+
+    /// The host has taken the place of the one whose unix paths it was handed.
+    pub fn take_paths(&self) {
+        if let Some(remover) = &self.remover {
+            remover.take();
+        }
+    }
+
+    /// Another host has taken the place of this one.
+    pub fn leave_paths(&self) {
+        if let Some(remover) = &self.remover {
+            remover.leave();
+        }
     }
 
     /// Whether this host can serve another plan, which is in the same file.

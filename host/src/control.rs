@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::listener::{Bound, CONTROL, Inherited, Shared};
 use crate::packet;
 use crate::plan::{Identity, SocketOptions};
+use crate::spawner::Ids;
 pub use place::place;
 pub use predecessor::Predecessor;
 
@@ -46,7 +47,19 @@ pub enum Request {
     /// For its listeners, under the names by which the next host knows them. They are served all the same.
     Share(oneshot::Sender<Vec<(String, Shared)>>),
     /// To accept nothing more and to leave its unix paths: another host serves its listeners.
-    Leave(oneshot::Sender<()>),
+    Leave(oneshot::Sender<()>, Asker),
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub struct Asker(OwnedFd);
+
+impl Asker {
+    /// Whether nobody waits for the answer any more.
+    pub fn is_gone(&self) -> bool {
+        let mut watched = [PollFd::new(&self.0, PollFlags::RDHUP)];
+        poll(&mut watched, Some(&Timespec::default())) != Ok(0)
+    }
 }
 
 /// What came of a request.
@@ -87,6 +100,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Control {
     bound: Bound,
+    /// For one that is bound when the host is who it is to be.
     options: SocketOptions,
 }
 
@@ -100,26 +114,30 @@ pub struct Hearing {
 }
 
 impl Control {
-    /// At `path`, in a folder that is made when there is none, for the host's `user`; or the predecessor's.
+    /// At `path`, in a folder that is made when there is none, for the host's user; or the predecessor's.
     ///
     /// # Errors
     /// When the socket cannot be bound.
-    pub fn bind(
-        path: &Path,
-        user: Option<&Identity<Uid>>,
-        inherited: &mut Inherited,
-    ) -> anyhow::Result<Self> {
+    pub fn bind(path: &Path, ids: Option<&Ids>, inherited: &mut Inherited) -> anyhow::Result<Self> {
         if let Some(folder) = path.parent() {
             // What is wrong with it is told when the socket is bound.
             let _ = DirBuilder::new().mode(0o755).create(folder);
         }
         let options = SocketOptions {
             mode: Some(0o600),
-            owner: user.cloned(),
             ..SocketOptions::default()
         };
-        let bound = Bound::packets(path, &options, inherited.control())?;
+        let owned = SocketOptions {
+            owner: ids.map(|ids| Identity::Number(Uid::from_raw(ids.uid))),
+            ..options.clone()
+        };
+        let bound = Bound::packets(path, &owned, inherited.control())?;
         Ok(Self { bound, options })
+    }
+
+    /// What it listens with.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// Gives on what is asked from now on, and what was while nobody heard.
@@ -128,7 +146,7 @@ impl Control {
     /// When the system gives no thread.
     pub fn hear(self) -> anyhow::Result<(Hearing, mpsc::Receiver<Request>)> {
         let Self { mut bound, options } = self;
-        bound.take_over(&options)?;
+        bound.take_path(&options)?;
         let socket = bound.socket();
         rustix::io::ioctl_fionbio(&socket, true)?;
         let (over, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -241,7 +259,8 @@ fn hear(client: &OwnedFd, listener: &OwnedFd, requests: &mpsc::Sender<Request>) 
             }
             b"here" => send(client.as_fd(), b"here")?,
             b"leave" => {
-                ask(requests, Request::Leave)?;
+                let asker = Asker(client.try_clone()?);
+                ask(requests, |reply| Request::Leave(reply, asker))?;
                 send(client.as_fd(), b"left")?;
             }
             other => {

@@ -41,6 +41,28 @@ pub struct Engine {
     coredumps: Option<Arc<Coredumps>>,
 }
 
+/// Opens what tells which pages a guest has written, so that a slot is made empty quickly. wasmtime does that with the first
+/// pool of a process and keeps it; where it cannot, it does without.
+pub fn open_pagemap() {
+    let mut slots = wasmtime::PoolingAllocationConfig::new();
+    slots
+        .total_component_instances(1)
+        .total_core_instances(1)
+        .total_memories(1)
+        .total_tables(1)
+        .total_stacks(1)
+        .total_gc_heaps(1)
+        .max_memory_size(1 << 16)
+        .pagemap_scan(wasmtime::Enabled::Auto);
+    let mut config = wasmtime::Config::new();
+    config
+        .allocation_strategy(wasmtime::InstanceAllocationStrategy::Pooling(slots))
+        .memory_reservation(1 << 16)
+        .memory_guard_size(0);
+    // What is wrong with it will be with the real one.
+    let _ = wasmtime::Engine::new(&config);
+}
+
 impl Engine {
     /// An engine with room for `pool`, whose instances leave `coredumps`. Its clock ticks as long as it
     /// lives.

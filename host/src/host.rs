@@ -131,7 +131,7 @@ impl Host {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => {
-                        drop((hearing, requests));
+                        drop((reload, again, hearing, requests));
                         self.drain(name, &mut signals).await;
                         return Ok(());
                     }
@@ -140,12 +140,14 @@ impl Host {
                 Some(request) = requests.recv() => match request {
                     Request::Reload(asker) => again.get_or_insert_default().push(asker),
                     Request::Share(asker) => drop(asker.send(self.share().await)),
-                    Request::Leave(asker) => {
+                    // It would leave its listeners to nobody.
+                    Request::Leave(_, from) if from.is_gone() => {}
+                    Request::Leave(asker, _) => {
                         self.leave().await;
                         if let Some(hearing) = hearing {
                             hearing.leave();
                         }
-                        drop(requests);
+                        drop((reload, again, requests));
                         let _ = asker.send(());
                         self.drain("upgrade", &mut signals).await;
                         return Ok(());
@@ -160,7 +162,7 @@ impl Host {
                     }
                 }
                 () = self.spawner.gone(), if self.is_native() => {
-                    drop(hearing);
+                    drop((reload, again, hearing, requests));
                     self.drain("the spawner has died", &mut signals).await;
                     return Err(anyhow!(
                         "the spawner has died, so no job can be started; start the host again"
@@ -260,7 +262,7 @@ impl Host {
 
     /// Accepts nothing more, and leaves the unix paths to whoever has the listeners now.
     async fn leave(&mut self) {
-        self.spawner.leave_paths();
+        self.confinement.leave_paths();
         for site in std::mem::take(&mut self.sites) {
             for served in site.served.into_iter().flatten() {
                 if let Some(bound) = served.withdraw().await.and_then(Post::into_bound) {

@@ -73,13 +73,18 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
         .map_err(Failure::Refused)?;
     // Forked while this process is small and has one thread.
     let spawner = spawner()?;
+    let ids = confine::identity(&plan).map_err(Failure::Refused)?;
     let control = control::place(&plan.control, &asked.path);
     let predecessor = predecessor(asked, control.as_deref(), &mut inherited)?;
     // While it may bind anywhere.
-    let bind = |path| Control::bind(path, plan.user.as_ref(), &mut inherited);
+    let bind = |path| Control::bind(path, ids.as_ref(), &mut inherited);
     let bound_control = control.as_deref().map(bind);
-    let confinement = confine::enter(&plan, &asked.path, control.as_deref(), &mut inherited)
-        .map_err(Failure::Refused)?;
+    let bound = bound_control.as_ref().and_then(|it| it.as_ref().ok());
+    let at = control
+        .as_deref()
+        .map(|path| (path, bound.map(Control::bound)));
+    let confinement =
+        confine::enter(&plan, &asked.path, ids, at, &mut inherited).map_err(Failure::Refused)?;
     let _log = log(cli)?;
     confinement.tell();
     let runtime = runtime(Builder::new_current_thread())?;
@@ -106,6 +111,7 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
     if let Some(predecessor) = predecessor {
         predecessor.relieve().map_err(Failure::Refused)?;
     }
+    confinement.take_paths();
     bound.take_over();
     let (hearing, requests) = hear(control.zip(bound_control));
     let served = runtime.block_on(async {

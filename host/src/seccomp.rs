@@ -48,6 +48,7 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_nfsservctl,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_perf_event_open,
     libc::SYS_pidfd_getfd,
     libc::SYS_pivot_root,
@@ -55,6 +56,7 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_ptrace,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
     libc::SYS_reboot,
     libc::SYS_request_key,
     libc::SYS_semctl,
@@ -95,6 +97,7 @@ const BY_PATH: &[libc::c_long] = &[
     libc::SYS_setxattr,
     SETXATTRAT,
     REMOVEXATTRAT,
+    FILE_SETATTR,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
     #[cfg(target_arch = "x86_64")]
@@ -109,13 +112,15 @@ const BY_PATH: &[libc::c_long] = &[
     libc::SYS_utimes,
 ];
 
-/// Those of Linux 6.13, which libc has no names for.
+/// Those of Linux 6.13 to 6.17, which libc has no names for: the same numbers everywhere.
 const SETXATTRAT: libc::c_long = 463;
 const REMOVEXATTRAT: libc::c_long = 466;
+const OPEN_TREE_ATTR: libc::c_long = 467;
+const FILE_SETATTR: libc::c_long = 469;
 
-/// Calls of the other ABI that an x86 kernel may have beside its own have this bit.
+/// Calls of the other ABI that an x86 kernel may have beside its own begin here. Many have other numbers there.
 #[cfg(target_arch = "x86_64")]
-const X32: libc::c_long = 0x4000_0000;
+const X32: u32 = 0x4000_0000;
 
 /// For the processes of a strict job. They make no socket: that is what keeps them from the unix sockets that lie in the
 /// file system (D-Bus, a container engine's), which neither a private network does, nor Landlock of the ABI that is used.
@@ -153,7 +158,9 @@ pub fn strict() -> Result<Filters, seccompiler::Error> {
     refused.extend(plain(&[libc::SYS_setsid, libc::SYS_setpgid]));
     refused.extend(others()?);
     refused.extend(everywhere()?);
-    Ok(vec![filter(refused, libc::EPERM)?, no_clone3()?])
+    let mut filters = vec![filter(refused, libc::EPERM)?, no_clone3()?];
+    filters.extend(no_x32());
+    Ok(filters)
 }
 
 /// Puts it on this thread, and all that it starts: the host executes nothing, beside what no process of its kind does.
@@ -166,7 +173,10 @@ pub fn confine_host() -> Result<(), seccompiler::Error> {
     refused.extend(others()?);
     refused.extend(everywhere()?);
     seccompiler::apply_filter(&filter(refused, libc::EPERM)?)?;
-    seccompiler::apply_filter(&no_clone3()?)
+    seccompiler::apply_filter(&no_clone3()?)?;
+    no_x32()
+        .iter()
+        .try_for_each(|filter| seccompiler::apply_filter(filter))
 }
 
 type Rules = Vec<(libc::c_long, Vec<SeccompRule>)>;
@@ -176,13 +186,9 @@ fn plain(calls: &[libc::c_long]) -> Rules {
     calls.iter().flat_map(|call| each(*call, &[])).collect()
 }
 
-/// A call by all its numbers.
+/// Refused where one of these holds, or in any case.
 fn each(call: libc::c_long, rules: &[SeccompRule]) -> Rules {
-    vec![
-        (call, rules.to_vec()),
-        #[cfg(target_arch = "x86_64")]
-        (call | X32, rules.to_vec()),
-    ]
+    vec![(call, rules.to_vec())]
 }
 
 /// Limits, priority and processors of others: it is enough to be the same user.
@@ -224,6 +230,34 @@ fn everywhere() -> Result<Rules, seccompiler::Error> {
 /// The flags of clone3 are in memory, where no filter looks. Told that there is no such call, libc makes the older one.
 fn no_clone3() -> Result<BpfProgram, seccompiler::Error> {
     filter(plain(&[libc::SYS_clone3]), libc::ENOSYS)
+}
+
+/// Tells who makes calls of the other ABI that there are none.
+#[cfg(target_arch = "x86_64")]
+fn no_x32() -> Filters {
+    let step = |code: u32, jt, jf, k| seccompiler::sock_filter {
+        code: u16::try_from(code).unwrap_or(0),
+        jt,
+        jf,
+        k,
+    };
+    vec![vec![
+        // The number of the call, which is the first of what a filter is told.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32),
+        step(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs(),
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]]
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn no_x32() -> Filters {
+    Vec::new()
 }
 
 /// A call of which all of that is true.

@@ -19,7 +19,6 @@ mod message;
 mod network;
 mod process;
 mod registry;
-mod remover;
 mod sandbox;
 mod seal;
 mod settle;
@@ -34,6 +33,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use rustix::process::Resource as Kernels;
 use serde::{Deserialize, Serialize};
 
+pub use child::close_but;
 pub use error::SpawnError;
 pub use handle::{Handle, Recipe};
 pub use ids::Ids;

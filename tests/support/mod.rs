@@ -122,6 +122,22 @@ pub fn command(verb: &str, triggers: &str, dir: &Path) -> Said {
     Said::by(portcullis().arg(verb).arg(&file))
 }
 
+/// The child of a host that has this name.
+pub fn child(host: i32, name: &str) -> i32 {
+    let children = fs::read_to_string(format!("/proc/{host}/task/{host}/children")).unwrap();
+    let named = |pid: &&str| {
+        fs::read_to_string(format!("/proc/{pid}/comm"))
+            .unwrap()
+            .trim()
+            == name
+    };
+    let found = children.split_whitespace().find(named);
+    found
+        .unwrap_or_else(|| panic!("{name} is not among {children}"))
+        .parse()
+        .unwrap()
+}
+
 /// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -14,7 +14,10 @@ use crate::plan::Plan;
 use crate::spawner::Ids;
 
 /// The numbers of the user and the group of a plan; `None` when the host stays who it is.
-pub(super) fn wanted(plan: &Plan) -> anyhow::Result<Option<Ids>> {
+///
+/// # Errors
+/// When the system does not know them, or this process cannot become them.
+pub fn wanted(plan: &Plan) -> anyhow::Result<Option<Ids>> {
     let Some(user) = &plan.user else {
         return Ok(None);
     };
@@ -80,6 +83,14 @@ pub(super) fn take_no_more() -> Result<(), Errno> {
 /// Those that kernels may have one day.
 fn beyond_known() -> impl Iterator<Item = CapabilitySet> {
     (41..64).map(|number| CapabilitySet::from_bits_retain(1 << number))
+}
+
+/// Lets it see of itself, for a moment, what root alone may see of a process that is hidden.
+pub(super) fn seeing<T>(look: impl FnOnce() -> T) -> anyhow::Result<T> {
+    set_dumpable_behavior(DumpableBehavior::Dumpable).context("prctl PR_SET_DUMPABLE")?;
+    let seen = look();
+    hide()?;
+    Ok(seen)
 }
 
 /// Nobody of the same user looks into its memory any more.

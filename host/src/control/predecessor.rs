@@ -100,6 +100,8 @@ fn wait_no_longer(host: &OwnedFd) -> Result<(), Errno> {
 }
 
 fn leave(host: &OwnedFd) -> anyhow::Result<()> {
+    // However long it takes: it leaves when it has heard this, and when it dies that is seen.
+    set_socket_timeout(host, Timeout::Recv, None)?;
     send(host.as_fd(), b"leave").context("cannot ask it to leave")?;
     let mut packet = [0; 512];
     let (count, _) =

@@ -112,6 +112,10 @@ impl Bound {
                     "the host that runs has handed over another socket for {}",
                     path.display()
                 );
+                if let Some(mut owned) = OwnedPath::of(path)? {
+                    owned.leave();
+                    owned.adapt(options)?;
+                }
                 Ok(Self {
                     of_predecessor: true,
                     ..Self::new(Local::Unix(path.to_owned()), socket, None)
@@ -208,6 +212,11 @@ impl Bound {
         }
     }
 
+    /// Whether it is a predecessor that has bound it, which may still serve there.
+    pub fn is_of_predecessor(&self) -> bool {
+        self.of_predecessor
+    }
+
     /// Takes the place of the predecessor whose listener this was, if it was one's: it has what the trigger says of
     /// its socket now, and its unix path goes with this host.
     ///
@@ -217,10 +226,24 @@ impl Bound {
         if !self.of_predecessor {
             return Ok(());
         }
-        if let Local::Unix(path) = &*self.local {
-            self.path = OwnedPath::of(path).ok();
-        }
+        self.take_path(options)?;
         self.adapt(options)
+    }
+
+    /// The same, for a socket that is as it should be already.
+    ///
+    /// # Errors
+    /// When there is no path any more, and the system refuses another.
+    pub fn take_path(&mut self, options: &SocketOptions) -> anyhow::Result<()> {
+        if let (Local::Unix(path), true) = (&*self.local.clone(), self.of_predecessor) {
+            self.path = OwnedPath::of(path)?;
+            // One that has ended before it was told to leave has removed it.
+            if self.path.is_none() {
+                let kind = SockRef::from(&*self.socket).r#type()?;
+                *self = unix_path(path, kind, options)?;
+            }
+        }
+        Ok(())
     }
 
     /// What comes to its end when the processes have ended that the predecessor has given it to, once.
@@ -320,5 +343,35 @@ fn local(socket: &Socket, options: &SocketOptions) -> anyhow::Result<Local> {
         Ok(Local::Abstract(name.to_vec()))
     } else {
         bail!("it is neither inet nor unix");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_the_predecessor_has_removed_meanwhile_is_bound_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, options) = (dir.path().join("socket"), SocketOptions::default());
+        let old = Bound::packets(&path, &options, None).unwrap();
+        let handed = old.socket().try_clone().unwrap();
+        let mut new = Bound::packets(&path, &options, Some(handed)).unwrap();
+        drop(old);
+        assert!(!path.exists());
+        new.take_path(&options).unwrap();
+        assert!(path.exists());
+        drop(new);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_was_handed_over_for_nothing_keeps_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, options) = (dir.path().join("socket"), SocketOptions::default());
+        let old = Bound::packets(&path, &options, None).unwrap();
+        let handed = old.socket().try_clone().unwrap();
+        drop(Bound::packets(&path, &options, Some(handed)).unwrap());
+        assert!(path.exists());
     }
 }

@@ -118,6 +118,11 @@ impl Inherited {
             .extend(bound.map(|bound| (address.clone(), bound)));
     }
 
+    /// What was bound ahead.
+    pub fn ahead(&self) -> impl Iterator<Item = &Bound> {
+        self.ahead.iter().map(|(_, bound)| bound)
+    }
+
     /// What was bound there ahead, in the order in which it was.
     pub(super) fn bound_ahead(&mut self, address: &Address) -> Option<Bound> {
         let at = self.ahead.iter().position(|(known, _)| known == address)?;

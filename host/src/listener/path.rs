@@ -44,10 +44,13 @@ impl OwnedPath {
         Ok((socket, bound))
     }
 
-    /// That of a socket which is bound there already.
-    pub fn of(path: &Path) -> anyhow::Result<Self> {
+    /// That of a socket which is bound there already; `None` when nothing is there.
+    pub fn of(path: &Path) -> anyhow::Result<Option<Self>> {
         let (dir, name) = open(path)?;
-        Ok(Self::new(dir, name)?)
+        match Self::new(dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            owned => Ok(Some(owned?)),
+        }
     }
 
     /// Leaves it to somebody else.

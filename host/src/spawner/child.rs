@@ -103,7 +103,7 @@ fn install(
 }
 
 /// Closes all from `first` on but what is kept, which is in ascending order. The caller is a child that returns to nobody.
-pub(super) fn close_but(first: RawFd, kept: &[RawFd]) {
+pub fn close_but(first: RawFd, kept: &[RawFd]) {
     let mut rest = first;
     for kept in kept {
         if rest < *kept {

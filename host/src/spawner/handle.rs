@@ -4,7 +4,6 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -89,22 +88,17 @@ impl Handle {
     }
 
     /// Has the spawner take no job any more, whoever asks. If it is to become `ids`, as the host has, it does so unless a
-    /// job needs more rights. These unix paths are removed at the end, which the host then cannot do.
+    /// job needs more rights.
     ///
     /// # Errors
     /// When it cannot become them, or is gone.
-    pub fn seal(&self, ids: Option<&Ids>, paths: &[PathBuf]) -> Result<(), SpawnError> {
-        self.0.link.registry.close(ids, paths)
+    pub fn seal(&self, ids: Option<&Ids>) -> Result<(), SpawnError> {
+        self.0.link.registry.close(ids)
     }
 
     /// Whether its processes may be anybody: it was started by root.
     pub fn is_root(&self) -> bool {
         self.0.link.registry.root
-    }
-
-    /// Leaves the unix paths of [`Self::seal`] where they are: another host listens there.
-    pub fn leave_paths(&self) {
-        self.0.link.tell(Request::LeavePaths);
     }
 
     /// Asks for a process that has `descriptors` as its 0, 1, 2 and 3 and no other, and `variables`, each

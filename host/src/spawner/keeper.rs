@@ -6,7 +6,6 @@ use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::sys::signalfd::SignalFd;
@@ -23,7 +22,6 @@ use super::message::{
     Ended, MAX_PACKET, MAX_REPORTS, Order, REPORTS, Report, Request, Stage, VARIABLES, Verdict,
 };
 use super::network::Network;
-use super::remover::Remover;
 use super::sandbox::Sandbox;
 use super::settle::settle;
 use crate::packet::{self, Descriptors};
@@ -45,7 +43,6 @@ struct Keeper<'a> {
     children: SignalFd,
     cradles: &'a mut Cradles,
     registered: HashMap<u64, Rc<Job>>,
-    remover: Option<Remover>,
     /// That of all strict jobs.
     network: Option<Rc<Network>>,
     jobs: Jobs,
@@ -68,7 +65,6 @@ pub(super) fn main(socket: OwnedFd, orders: OwnedFd) -> ! {
             children,
             cradles: &mut cradles,
             registered: HashMap::new(),
-            remover: None,
             network: None,
             jobs: Jobs::default(),
             reports: VecDeque::new(),
@@ -117,14 +113,6 @@ fn are_facts(variables: &[u8]) -> bool {
 impl Keeper<'_> {
     /// Until the host is gone.
     fn live(mut self) -> Result<(), Errno> {
-        let served = self.serve();
-        if let Some(remover) = self.remover.take() {
-            remover.remove();
-        }
-        served
-    }
-
-    fn serve(&mut self) -> Result<(), Errno> {
         loop {
             let [socket, children, orders] = self.wait()?;
             if !children.is_empty() {
@@ -184,10 +172,7 @@ impl Keeper<'_> {
                 Err(_) => Err(NO_JOB),
             },
             Ok((Order::Seal, who)) => match postcard::from_bytes(who) {
-                Ok((ids, paths)) => {
-                    let paths: Vec<PathBuf> = paths;
-                    self.seal(ids, &paths)
-                }
+                Ok(ids) => self.seal(ids),
                 Err(_) => Err(NO_JOB),
             },
             Err(_) => Err(NO_JOB),
@@ -199,16 +184,15 @@ impl Keeper<'_> {
     }
 
     /// All is registered.
-    fn seal(&mut self, ids: Option<Ids>, paths: &[PathBuf]) -> Verdict {
-        let told = |error: Errno| (Stage::Seal, error.raw_os_error());
-        self.remover = Remover::of(paths).map_err(told)?;
+    fn seal(&mut self, ids: Option<Ids>) -> Verdict {
         let Some(ids) = ids else {
             return Ok(());
         };
         if !self.registered.values().all(|job| job.is_within(&ids)) {
             return Ok(());
         }
-        ids.assume().map_err(told)?;
+        ids.assume()
+            .map_err(|error| (Stage::Seal, error.raw_os_error()))?;
         for job in self.registered.values_mut() {
             *job = Rc::new(job.without_ids());
         }
@@ -278,11 +262,6 @@ impl Keeper<'_> {
             Ok((Request::Spare { ticket }, _)) => {
                 let report = &mut |report| reports.push_back(report);
                 self.jobs.spare(ticket, report);
-            }
-            Ok((Request::LeavePaths, _)) => {
-                if let Some(remover) = self.remover.take() {
-                    remover.leave();
-                }
             }
             Ok((Request::Forget { job }, _)) => drop(self.registered.remove(&job)),
             // Both ends are one binary: what cannot be read is a request that nobody waits for.

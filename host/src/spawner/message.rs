@@ -18,7 +18,7 @@ pub(super) use crate::packet::DESCRIPTORS;
 pub(super) enum Order {
     /// A job, whose program and setup follow. A strict one comes with a Landlock ruleset.
     Register { job: u64, strict: bool },
-    /// Nothing more comes. Who to be (`Option<Ids>`), and paths to remove at the end, follow.
+    /// Nothing more comes. Who to be (`Option<Ids>`) follows.
     Seal,
 }
 
@@ -39,8 +39,6 @@ pub(super) enum Request {
         job: u64,
         after: Option<u64>,
     },
-    /// Somebody else listens at the paths that were to be removed.
-    LeavePaths,
     /// No process of this job is asked for any more.
     Forget { job: u64 },
     /// Ends one that is still to have its turn.

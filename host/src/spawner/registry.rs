@@ -3,7 +3,6 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -37,10 +36,9 @@ impl Registry {
         self.socket().is_some()
     }
 
-    /// Has the spawner take no job any more, see to it that `paths` are removed at its end, and become `ids`, unless a job
-    /// needs more rights.
-    pub fn close(&self, ids: Option<&Ids>, paths: &[PathBuf]) -> Result<(), SpawnError> {
-        match self.order(&(Order::Seal, ids, paths), &[]) {
+    /// Has the spawner take no job any more, and become `ids`, unless a job needs more rights.
+    pub fn close(&self, ids: Option<&Ids>) -> Result<(), SpawnError> {
+        match self.order(&(Order::Seal, ids), &[]) {
             // It is closed already.
             Ok(()) | Err(SpawnError::Sealed) => {}
             Err(error) => return Err(error),

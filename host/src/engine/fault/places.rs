@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use gimli::{Dwarf, EndianSlice, LittleEndian};
 use wasmparser::{Encoding, Parser, Payload};
@@ -17,6 +18,14 @@ use search::Search;
 
 /// Bytes of the largest file that is read for this.
 const LARGEST: u64 = 256 << 20;
+
+/// Bytes of the debug information of a module, and of what its entries are like: that is read whole, and takes twenty times as
+/// much in memory.
+const DEBUG: usize = 64 << 20;
+const ABBREVIATIONS: usize = 2 << 20;
+
+/// How long it is looked through.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A function, which may be compiled into another, and a line of its source.
 #[derive(Clone, Debug)]
@@ -51,6 +60,7 @@ pub(super) fn of(guest: &Path, digest: &Digest, frames: &[Frame]) -> Vec<Vec<Pla
         return Vec::new();
     };
     let mut found = vec![Vec::new(); frames.len()];
+    let until = Instant::now() + PATIENCE;
     for module in modules(&bytes) {
         let inside = |offset: &usize| module.code.contains(offset);
         let offsets = frames.iter().map(|frame| frame.offset.filter(inside));
@@ -58,10 +68,13 @@ pub(super) fn of(guest: &Path, digest: &Digest, frames: &[Frame]) -> Vec<Vec<Pla
             .enumerate()
             .filter_map(|(at, it)| Some((at, it?)))
             .collect();
+        if wanted.is_empty() || !module.is_modest() {
+            continue;
+        }
         let addresses = wanted
             .iter()
             .map(|(_, offset)| (offset - module.code.start) as u64);
-        let searched = Search::of(module.dwarf(), addresses.collect());
+        let searched = Search::of(module.dwarf(), addresses.collect(), until);
         for ((at, _), chain) in wanted.iter().zip(searched) {
             found[*at] = chain.places();
         }
@@ -72,6 +85,13 @@ pub(super) fn of(guest: &Path, digest: &Digest, frames: &[Frame]) -> Vec<Vec<Pla
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 impl<'a> Module<'a> {
+    fn is_modest(&self) -> bool {
+        let size = |section: &&[u8]| section.len();
+        let abbreviations = self.sections.get(".debug_abbrev").map_or(0, size);
+        let all = self.sections.values().map(size).sum::<usize>();
+        abbreviations <= ABBREVIATIONS && all <= DEBUG
+    }
+
     fn dwarf(&self) -> Dwarf<Slice<'a>> {
         let section = |id: gimli::SectionId| {
             let section = self.sections.get(id.name()).copied().unwrap_or_default();

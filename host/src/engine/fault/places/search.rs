@@ -2,17 +2,17 @@
 //! pass, with no recursion, nothing is kept but what was looked for, and it is given up after a while.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gimli::{
-    Attribute, AttributeValue, DebugInfoOffset, Dwarf, IncompleteLineProgram, LineProgramHeader,
-    Unit, UnitHeader,
+    Attribute, AttributeValue, DebugInfoOffset, Dwarf, IncompleteLineProgram, LineInstruction,
+    LineProgramHeader, Reader as _, Section as _, Unit, UnitHeader,
 };
 
 use super::{Place, Slice, demangled};
 
-/// How long one module of it is looked through.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of a table of files.
+const FILES: usize = 256 << 10;
 
 /// Functions that are compiled into one another.
 const DEEPEST: usize = 64;
@@ -106,12 +106,12 @@ impl<'a> Entry<'a> {
 
 impl<'a> Search<'a> {
     /// What there is at these addresses.
-    pub fn of(dwarf: Dwarf<Slice<'a>>, addresses: Vec<u64>) -> Vec<Chain> {
+    pub fn of(dwarf: Dwarf<Slice<'a>>, addresses: Vec<u64>, until: Instant) -> Vec<Chain> {
         let mut search = Self {
             dwarf,
             chains: vec![Chain::default(); addresses.len()],
             addresses,
-            until: Instant::now() + PATIENCE,
+            until,
         };
         let mut headers = search.dwarf.units();
         while let Ok(Some(header)) = headers.next()
@@ -136,6 +136,9 @@ impl<'a> Search<'a> {
     }
 
     fn unit(&mut self, header: UnitHeader<Slice<'a>>) -> Option<()> {
+        if !self.is_modest(&header)? {
+            return None;
+        }
         let unit = self.dwarf.unit(header).ok()?;
         let mut ranges = self.dwarf.unit_ranges(&unit).ok()?;
         loop {
@@ -148,6 +151,28 @@ impl<'a> Search<'a> {
         self.functions(&unit);
         self.lines(&unit);
         Some(())
+    }
+
+    /// Whether the table of its files is of a size that compilers make. It is read whole, and each byte may take two hundred
+    /// in memory.
+    fn is_modest(&self, header: &UnitHeader<Slice<'a>>) -> Option<bool> {
+        let abbreviations = self.dwarf.abbreviations(header).ok()?;
+        let mut entries = header.entries_raw(&abbreviations, None).ok()?;
+        let root = entries.read_abbreviation().ok()??;
+        let mut modest = true;
+        for attribute in root.attributes() {
+            let attribute = entries.read_attribute(*attribute).ok()?;
+            if let AttributeValue::DebugLineRef(offset) = attribute.value() {
+                let mut lines = *self.dwarf.debug_line.reader();
+                lines.skip(offset.0).ok()?;
+                let (_, format) = lines.read_initial_length().ok()?;
+                // Since the fifth version the sizes of addresses follow.
+                let sizes = if lines.read_u16().ok()? >= 5 { 2 } else { 0 };
+                lines.skip(sizes).ok()?;
+                modest &= lines.read_length(format).ok()? <= FILES;
+            }
+        }
+        Some(modest)
     }
 
     fn functions(&mut self, unit: &Unit<Slice<'a>>) -> Option<()> {
@@ -245,7 +270,16 @@ impl<'a> Search<'a> {
     }
 
     fn lines(&mut self, unit: &Unit<Slice<'a>>) -> Option<()> {
-        let mut rows = unit.line_program.clone()?.rows();
+        let program = unit.line_program.clone()?;
+        let mut instructions = program.header().instructions();
+        while let Some(instruction) = instructions.next_instruction(program.header()).ok()? {
+            self.in_time()?;
+            // One more for that table, which no compiler makes.
+            if matches!(instruction, LineInstruction::DefineFile(_)) {
+                return None;
+            }
+        }
+        let mut rows = program.rows();
         let mut before = None;
         while let Some((header, row)) = rows.next_row().ok()? {
             self.in_time()?;
