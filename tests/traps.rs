@@ -412,7 +412,7 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
     let wide = dwarf(&[&[2][..], &[4].repeat(100_000)].concat(), &places);
     // A byte for each of four million files.
     let count = 4_000_000_u32;
-    let mut header = vec![1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 0x0f];
+    let mut header = vec![1, 1, 1, 0, 1, 1, 1, 1, 0x0f, 0, 1, 1, 0x0f];
     wasm_encoder::Encode::encode(&count, &mut header);
     let count = usize::try_from(count).unwrap();
     header.extend(vec![1; count]);
@@ -437,6 +437,41 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
             vec![1, 0x11, 0, 0x10, 0x17, 0x11, 0x01, 0x12, 0x06, 0, 0, 0],
         ),
         (".debug_info", [&length(unit.len())[..], &unit].concat()),
+        (".debug_line", lines.clone()),
+    ];
+    // The same in a unit where the name of a function of another is.
+    let everywhere = [0, 0, 0, 0, 0xff, 0xff, 0, 0];
+    let first = [
+        &[4, 0, 0, 0, 0, 0, 4, 1][..],
+        &everywhere,
+        &[2],
+        &everywhere,
+    ]
+    .concat();
+    // Its root, behind the head of eleven bytes.
+    let there = length(4 + first.len() + 4 + 1 + 11);
+    let first = [&first[..], &there, &[0]].concat();
+    let second = [4, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0];
+    let behind = vec![
+        (
+            ".debug_abbrev",
+            [
+                &[1, 0x11, 1, 0x11, 0x01, 0x12, 0x06, 0, 0][..],
+                &[2, 0x2e, 0, 0x11, 0x01, 0x12, 0x06, 0x47, 0x10, 0, 0],
+                &[3, 0x11, 0, 0x10, 0x17, 0, 0, 0],
+            ]
+            .concat(),
+        ),
+        (
+            ".debug_info",
+            [
+                &length(first.len())[..],
+                &first,
+                &length(second.len()),
+                &second,
+            ]
+            .concat(),
+        ),
         (".debug_line", lines),
     ];
     let cut = deep
@@ -448,6 +483,7 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
         ("deep", deep),
         ("wide", wide),
         ("files", files),
+        ("behind", behind),
         ("cut", cut),
     ] {
         let mut bytes = module("_Z1f1A1BIS_S_E1CIS1_S1_E1DIS3_S3_E");
@@ -461,7 +497,7 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
         }
         fs::write(dir.path().join(format!("{name}.wasm")), bytes).unwrap();
     }
-    let names = ["deep", "wide", "files", "cut"];
+    let names = ["deep", "wide", "files", "behind", "cut"];
     let triggers = names.map(|name| {
         format!("[trigger.{name}]\nlisten = \"127.0.0.1:0\"\nwasm = \"{name}.wasm\"\n")
     });

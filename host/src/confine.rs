@@ -54,13 +54,21 @@ pub fn enter(
     inherited: &mut Inherited,
 ) -> anyhow::Result<Confinement> {
     let mut remover = None;
+    if ids.is_some() || plan.confine == Confine::Required {
+        // A process that is hidden has no access to it.
+        privileges::opening(engine::open_pagemap).context("capset")?;
+    }
     if let Some(ids) = &ids {
         for trigger in &plan.triggers {
             for address in &trigger.listen {
                 inherited.bind_ahead(&trigger.name, address, &trigger.socket);
             }
         }
-        let mut paths = Paths::default();
+        let mut paths = Paths {
+            control: control.map(|(path, _)| path.to_owned()),
+            owner: ids.uid,
+            ..Paths::default()
+        };
         let control = control.and_then(|(_, bound)| bound);
         for bound in inherited.ahead().chain(control) {
             match &*bound.local {
@@ -135,7 +143,7 @@ impl Confinement {
         spawner
             .seal(self.ids.as_ref())
             .context("cannot confine the spawner")?;
-        privileges::seeing(engine::open_pagemap)
+        privileges::hide()
     }
 
     /// The host has taken the place of the one whose unix paths it was handed.
@@ -145,10 +153,19 @@ impl Confinement {
         }
     }
 
-    /// Another host has taken the place of this one.
-    pub fn leave_paths(&self) {
+    /// Another host has taken the place of this one, its control socket, too, or is to have its listeners alone.
+    pub fn leave_paths(&self, control: bool) {
+        match &self.remover {
+            Some(remover) if control => remover.leave(),
+            Some(remover) => remover.leave_listeners(),
+            None => {}
+        }
+    }
+
+    /// This host listens nowhere any more.
+    pub fn finish(&self) {
         if let Some(remover) = &self.remover {
-            remover.leave();
+            remover.finish();
         }
     }
 

@@ -10,12 +10,12 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use nix::unistd::Uid;
+use nix::unistd::{Uid, geteuid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -45,17 +45,17 @@ pub enum Request {
     /// To read its trigger file again.
     Reload(oneshot::Sender<Answer>),
     /// For its listeners, under the names by which the next host knows them. They are served all the same.
-    Share(oneshot::Sender<Vec<(String, Shared)>>),
+    Share(oneshot::Sender<Vec<(String, Shared)>>, Caller),
     /// To accept nothing more and to leave its unix paths: another host serves its listeners.
-    Leave(oneshot::Sender<()>, Asker),
+    Leave(oneshot::Sender<()>, Caller),
 }
 
 /// Who asks.
 #[derive(Debug)]
-pub struct Asker(OwnedFd);
+pub struct Caller(OwnedFd);
 
-impl Asker {
-    /// Whether nobody waits for the answer any more.
+impl Caller {
+    /// Whether nobody is there any more.
     pub fn is_gone(&self) -> bool {
         let mut watched = [PollFd::new(&self.0, PollFlags::RDHUP)];
         poll(&mut watched, Some(&Timespec::default())) != Ok(0)
@@ -100,8 +100,9 @@ impl Answer {
 #[derive(Debug)]
 pub struct Control {
     bound: Bound,
-    /// For one that is bound when the host is who it is to be.
     options: SocketOptions,
+    /// Whether the host is who it was.
+    stays: bool,
 }
 
 /// A host hears what it is to do, until this is dropped.
@@ -123,16 +124,20 @@ impl Control {
             // What is wrong with it is told when the socket is bound.
             let _ = DirBuilder::new().mode(0o755).create(folder);
         }
+        let user = ids.map_or_else(geteuid, |ids| Uid::from_raw(ids.uid));
         let options = SocketOptions {
             mode: Some(0o600),
+            owner: Some(Identity::Number(user)),
             ..SocketOptions::default()
         };
-        let owned = SocketOptions {
-            owner: ids.map(|ids| Identity::Number(Uid::from_raw(ids.uid))),
-            ..options.clone()
-        };
-        let bound = Bound::packets(path, &owned, inherited.control())?;
-        Ok(Self { bound, options })
+        let bound = Bound::packets(path, &options, inherited.control())?;
+        // Who becomes somebody else has it given to that one by who stays root.
+        let stays = ids.is_none();
+        Ok(Self {
+            bound,
+            options,
+            stays,
+        })
     }
 
     /// What it listens with.
@@ -145,8 +150,15 @@ impl Control {
     /// # Errors
     /// When the system gives no thread.
     pub fn hear(self) -> anyhow::Result<(Hearing, mpsc::Receiver<Request>)> {
-        let Self { mut bound, options } = self;
+        let Self {
+            mut bound,
+            options,
+            stays,
+        } = self;
         bound.take_path(&options)?;
+        if stays {
+            bound.adapt(&options)?;
+        }
         let socket = bound.socket();
         rustix::io::ioctl_fionbio(&socket, true)?;
         let (over, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -219,7 +231,9 @@ fn accept(listener: &Arc<OwnedFd>, over: &OwnedFd, requests: &mpsc::Sender<Reque
         };
         // A client that is not heard finds its connection closed.
         if Arc::strong_count(&clients) <= CLIENTS {
-            let (listener, requests, place) = (listener.clone(), requests.clone(), clients.clone());
+            // A client that stays keeps nothing open.
+            let listener = Arc::downgrade(listener);
+            let (requests, place) = (requests.clone(), clients.clone());
             let hear = move || {
                 // What it does not take it does not want.
                 let _ = hear(&client, &listener, &requests);
@@ -233,7 +247,11 @@ fn accept(listener: &Arc<OwnedFd>, over: &OwnedFd, requests: &mpsc::Sender<Reque
 }
 
 /// Does what a client asks, request by request.
-fn hear(client: &OwnedFd, listener: &OwnedFd, requests: &mpsc::Sender<Request>) -> io::Result<()> {
+fn hear(
+    client: &OwnedFd,
+    listener: &Weak<OwnedFd>,
+    requests: &mpsc::Sender<Request>,
+) -> io::Result<()> {
     for way in [Timeout::Send, Timeout::Recv] {
         set_socket_timeout(client, way, Some(PATIENCE))?;
     }
@@ -249,18 +267,22 @@ fn hear(client: &OwnedFd, listener: &OwnedFd, requests: &mpsc::Sender<Request>) 
                 send(client.as_fd(), &answer.to_packet())?;
             }
             b"share" => {
-                for (name, Shared { socket, busy }) in ask(requests, Request::Share)? {
+                let caller = Caller(client.try_clone()?);
+                let shared = ask(requests, |reply| Request::Share(reply, caller))?;
+                for (name, Shared { socket, busy }) in shared {
                     let busy = busy.as_ref().map(AsFd::as_fd);
                     let descriptors: Vec<_> = [socket.as_fd()].into_iter().chain(busy).collect();
                     hand(client, &name, &descriptors)?;
                 }
-                hand(client, CONTROL, &[listener.as_fd()])?;
+                if let Some(listener) = listener.upgrade() {
+                    hand(client, CONTROL, &[listener.as_fd()])?;
+                }
                 send(client.as_fd(), b"end")?;
             }
             b"here" => send(client.as_fd(), b"here")?,
             b"leave" => {
-                let asker = Asker(client.try_clone()?);
-                ask(requests, |reply| Request::Leave(reply, asker))?;
+                let caller = Caller(client.try_clone()?);
+                ask(requests, |reply| Request::Leave(reply, caller))?;
                 send(client.as_fd(), b"left")?;
             }
             other => {

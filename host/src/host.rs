@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
 use crate::confine::Confinement;
-use crate::control::{Answer, Hearing, Request};
+use crate::control::{Answer, Caller, Hearing, Request};
 use crate::engine::Progress;
 use crate::failure::Failure;
 use crate::handler::exec::Jobs;
@@ -124,6 +124,8 @@ impl Host {
         let mut reload: Option<Reload> = None;
         // Asked for while one is under way, which may have read the file before it was changed.
         let mut again: Option<Vec<Asker>> = None;
+        // Who loads what it needs to take the place of this one.
+        let mut heir: Option<Caller> = None;
         loop {
             if reload.is_none() {
                 reload = again.take().map(|asked| self.reload(asked));
@@ -131,7 +133,8 @@ impl Host {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => {
-                        drop((reload, again, hearing, requests));
+                        self.stop_hearing(hearing, heir).await;
+                        drop((reload, again, requests));
                         self.drain(name, &mut signals).await;
                         return Ok(());
                     }
@@ -139,14 +142,14 @@ impl Host {
                 },
                 Some(request) = requests.recv() => match request {
                     Request::Reload(asker) => again.get_or_insert_default().push(asker),
-                    Request::Share(asker) => drop(asker.send(self.share().await)),
+                    Request::Share(asker, from) => {
+                        let _ = asker.send(self.share().await);
+                        heir = Some(from);
+                    }
                     // It would leave its listeners to nobody.
                     Request::Leave(_, from) if from.is_gone() => {}
-                    Request::Leave(asker, _) => {
-                        self.leave().await;
-                        if let Some(hearing) = hearing {
-                            hearing.leave();
-                        }
+                    Request::Leave(asker, from) => {
+                        self.stop_hearing(hearing, Some(from)).await;
                         drop((reload, again, requests));
                         let _ = asker.send(());
                         self.drain("upgrade", &mut signals).await;
@@ -162,12 +165,25 @@ impl Host {
                     }
                 }
                 () = self.spawner.gone(), if self.is_native() => {
-                    drop((reload, again, hearing, requests));
+                    self.stop_hearing(hearing, heir).await;
+                    drop((reload, again, requests));
                     self.drain("the spawner has died", &mut signals).await;
                     return Err(anyhow!(
                         "the spawner has died, so no job can be started; start the host again"
                     ));
                 }
+            }
+        }
+    }
+
+    /// Hears nothing more. Where somebody is about to take its place, it accepts nothing more either, and leaves the
+    /// unix paths.
+    async fn stop_hearing(&mut self, hearing: Option<Hearing>, heir: Option<Caller>) {
+        if heir.is_some_and(|heir| !heir.is_gone()) {
+            self.leave().await;
+            self.confinement.leave_paths(true);
+            if let Some(hearing) = hearing {
+                hearing.leave();
             }
         }
     }
@@ -262,7 +278,6 @@ impl Host {
 
     /// Accepts nothing more, and leaves the unix paths to whoever has the listeners now.
     async fn leave(&mut self) {
-        self.confinement.leave_paths();
         for site in std::mem::take(&mut self.sites) {
             for served in site.served.into_iter().flatten() {
                 if let Some(bound) = served.withdraw().await.and_then(Post::into_bound) {
@@ -281,6 +296,7 @@ impl Host {
         manager::stopping(WORD_WITHIN);
         if self.store.is_there() {
             self.leave().await;
+            self.confinement.leave_paths(false);
         }
         self.sites.clear();
         let told = async {
@@ -297,6 +313,7 @@ impl Host {
             drained = self.shutdown.stop(grace, patience, async || signals.stop().await) => drained,
             () = told => unreachable!("it tells for ever"),
         };
+        self.confinement.finish();
         info!(cut = drained == Drained::Cut, "exit");
     }
 }

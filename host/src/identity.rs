@@ -58,6 +58,17 @@ pub fn user(wanted: &Identity<Uid>) -> Result<KnownUser, LookupError> {
     }
 }
 
+/// The number of a user, which is looked up where there is a name.
+///
+/// # Errors
+/// Likewise.
+pub fn uid(wanted: &Identity<Uid>) -> Result<Uid, LookupError> {
+    match wanted {
+        Identity::Number(uid) => Ok(*uid),
+        Identity::Name(_) => user(wanted).map(|user| user.uid),
+    }
+}
+
 /// Looks up a group.
 ///
 /// # Errors

@@ -99,10 +99,6 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
     confinement.close(&spawner).map_err(Failure::Refused)?;
     let loaded = LoadedPlan::of(&plan, None, progress(cli), &jobs)?;
     drop(jobs);
-    // From here on a signal drains: what is bound is also unbound.
-    let signals = Signals::new(hangup)
-        .context("cannot handle signals")
-        .map_err(Failure::Refused)?;
     let mut bound = loaded.bind(&mut inherited).map_err(Failure::Refused)?;
     let (workers, threads) = Workers::start()
         .context("cannot start the threads that serve")
@@ -111,8 +107,12 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
     if let Some(predecessor) = predecessor {
         predecessor.relieve().map_err(Failure::Refused)?;
     }
+    // From here on a signal drains: until then there may be another host, which serves on when this one ends.
+    let signals = Signals::new(hangup)
+        .context("cannot handle signals")
+        .map_err(Failure::Refused)?;
     confinement.take_paths();
-    bound.take_over();
+    bound.take_over().map_err(Failure::Refused)?;
     let (hearing, requests) = hear(control.zip(bound_control));
     let served = runtime.block_on(async {
         let host = Host::start(&asked.path, bound, inherited, spawner, workers, confinement).await;

@@ -5,8 +5,8 @@ use nix::unistd::{Gid, Uid, getegid, geteuid, getgrouplist, getresgid, getresuid
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
-    CapabilitySet, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_no_new_privs,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
 use crate::identity;
@@ -85,12 +85,19 @@ fn beyond_known() -> impl Iterator<Item = CapabilitySet> {
     (41..64).map(|number| CapabilitySet::from_bits_retain(1 << number))
 }
 
-/// Lets it see of itself, for a moment, what root alone may see of a process that is hidden.
-pub(super) fn seeing<T>(look: impl FnOnce() -> T) -> anyhow::Result<T> {
-    set_dumpable_behavior(DumpableBehavior::Dumpable).context("prctl PR_SET_DUMPABLE")?;
-    let seen = look();
-    hide()?;
-    Ok(seen)
+/// Has it open what it keeps open, with no right but that of its user.
+pub(super) fn opening(open: impl FnOnce()) -> Result<(), Errno> {
+    let all = capabilities(None)?;
+    let none = CapabilitySet::empty();
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            ..all
+        },
+    )?;
+    open();
+    set_capabilities(None, all)
 }
 
 /// Nobody of the same user looks into its memory any more.

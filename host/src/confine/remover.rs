@@ -4,11 +4,16 @@
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, fork};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, open, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Uid, chownat, fstat, open, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
@@ -18,13 +23,19 @@ use crate::spawner::close_but;
 const TAKE: u8 = b't';
 /// None is this host's any more.
 const LEAVE: u8 = b'l';
+/// None but that of its control socket.
+const KEEP: u8 = b'k';
+
+/// How often it is looked whether somebody else listens there, and how long between.
+const PROBES: usize = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A process that waits for the end of this one, and then removes sockets.
 #[derive(Debug)]
 pub(super) struct Remover {
     process: Pid,
-    /// `None` when that is over.
-    told: Option<OwnedFd>,
+    /// Closed at the end of this process, if not before.
+    told: Mutex<Option<OwnedFd>>,
 }
 
 /// What is where.
@@ -34,13 +45,19 @@ pub(super) struct Paths {
     pub own: Vec<PathBuf>,
     /// and will have these, when it has taken the place of another.
     pub others: Vec<PathBuf>,
+    /// One of them is that of the control socket,
+    pub control: Option<PathBuf>,
+    /// which is this user's.
+    pub owner: u32,
 }
 
 impl Remover {
     /// One for sockets at these paths; `None` when there are none. The caller has one thread.
     pub fn start(paths: &Paths) -> Result<Option<Self>, Errno> {
-        let at = |paths: &[PathBuf]| {
-            let places = paths.iter().filter_map(|path| Place::of(path));
+        let at = |of: &[PathBuf]| {
+            let owner = Uid::from_raw(paths.owner);
+            let owner = |path: &PathBuf| (Some(path) == paths.control.as_ref()).then_some(owner);
+            let places = of.iter().filter_map(|path| Place::of(path, owner(path)));
             places.collect::<Vec<_>>()
         };
         let (own, others) = (at(&paths.own), at(&paths.others));
@@ -54,7 +71,7 @@ impl Remover {
         match forked {
             ForkResult::Parent { child } => Ok(Pid::from_raw(child.as_raw()).map(|process| Self {
                 process,
-                told: Some(told),
+                told: Mutex::new(Some(told)),
             })),
             ForkResult::Child => {
                 drop(told);
@@ -73,20 +90,29 @@ impl Remover {
         self.tell(LEAVE);
     }
 
+    /// The same, but for the control socket.
+    pub fn leave_listeners(&self) {
+        self.tell(KEEP);
+    }
+
     fn tell(&self, what: u8) {
         // When it is gone they stay as they are.
         let _ = self
-            .told
+            .told()
             .as_ref()
             .map(|told| rustix::io::write(told, &[what]));
     }
-}
 
-impl Drop for Remover {
-    /// They are removed when this returns.
-    fn drop(&mut self) {
-        drop(self.told.take());
-        let _ = waitpid(Some(self.process), WaitOptions::empty());
+    /// They are removed when this returns, unless somebody listens there still.
+    pub fn finish(&self) {
+        if let Some(told) = self.told().take() {
+            drop(told);
+            let _ = waitpid(Some(self.process), WaitOptions::empty());
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,7 +134,7 @@ fn live(hears: &OwnedFd, own: Vec<Place>, mut others: Vec<Place>) -> ! {
             Ok(1..) if what == [TAKE] => sockets.extend(others.drain(..).filter_map(Socket::at)),
             Ok(1..) => {
                 others.clear();
-                sockets.clear();
+                sockets.retain(|socket| what == [KEEP] && socket.place.owner.is_some());
             }
             Ok(0) | Err(_) => break,
         }
@@ -121,22 +147,28 @@ fn live(hears: &OwnedFd, own: Vec<Place>, mut others: Vec<Place>) -> ! {
 struct Place {
     folder: OwnedFd,
     name: OsString,
+    /// Whose it is to be, for that of a control socket.
+    owner: Option<Uid>,
 }
 
 impl Place {
-    fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path, owner: Option<Uid>) -> Option<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = open(path.parent()?, flags, Mode::empty()).ok()?;
         let name = path.file_name()?.to_owned();
-        Some(Self { folder, name })
+        Some(Self {
+            folder,
+            name,
+            owner,
+        })
     }
 }
 
-/// A unix socket that is removed at the end, unless somebody has put something else there since.
+/// A unix socket that is removed at the end, unless somebody listens there still, or has put something else there.
 struct Socket {
     place: Place,
     /// Held, so that no other gets its number.
-    _there: OwnedFd,
+    there: OwnedFd,
     inode: (u64, u64),
 }
 
@@ -146,15 +178,37 @@ impl Socket {
         let there = openat(&place.folder, &place.name, flags, Mode::empty()).ok()?;
         let found = fstat(&there).ok()?;
         let is_socket = FileType::from_raw_mode(found.st_mode) == FileType::Socket;
+        if let (Some(owner), true) = (place.owner, is_socket) {
+            // Root may reach it in any case.
+            let _ = chownat(&there, "", Some(owner), None, AtFlags::EMPTY_PATH);
+        }
         is_socket.then(|| Self {
             place,
-            _there: there,
+            there,
             inode: (found.st_dev, found.st_ino),
         })
     }
 
+    /// Whether somebody listens there. A socket of another kind is told so, and no connection is made.
+    fn is_held(&self) -> bool {
+        let path = format!("/proc/self/fd/{}", self.there.as_raw_fd());
+        let probe = socket(AddressFamily::UNIX, SocketType::DGRAM, None);
+        let answer = probe.and_then(|probe| connect(&probe, &SocketAddrUnix::new(path)?));
+        answer == Err(Errno::PROTOTYPE)
+    }
+
     fn remove(self) {
-        let Place { folder, name } = &self.place;
+        // A host that died may have closed its listeners a moment after it was seen to have ended.
+        for _ in 0..PROBES {
+            if !self.is_held() {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        if self.is_held() {
+            return;
+        }
+        let Place { folder, name, .. } = &self.place;
         let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
         if found.is_ok_and(|found| (found.st_dev, found.st_ino) == self.inode) {
             // Nobody is left to be told.

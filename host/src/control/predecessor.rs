@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::io::Errno;
@@ -12,6 +13,9 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use super::{PATIENCE, connect, send};
 use crate::listener::Inherited;
 use crate::packet;
+
+/// How long a host may take to say that it is there.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A running host that has given its listeners.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ impl Predecessor {
             }
             Err(error) => return Err(error).context("cannot reach it"),
         };
-        wait_no_longer(&host)?;
+        wait_no_longer(&host, PATIENCE)?;
         send(host.as_fd(), b"share").context("cannot ask it for its listeners")?;
         loop {
             let mut packet = [0; 512];
@@ -54,6 +58,8 @@ impl Predecessor {
                     let path = path.to_owned();
                     return Ok(Some(Self { host, path }));
                 }
+                // It ends at this moment.
+                None if text.is_empty() => return Ok(None),
                 _ => bail!("it does not give its listeners: {text:?}"),
             }
         }
@@ -84,7 +90,7 @@ impl Predecessor {
 /// Whether some host hears at a control socket. To connect says nothing: this one has it, too.
 fn is_heard(path: &Path) -> bool {
     let answer = connect(path).map_err(anyhow::Error::from).and_then(|host| {
-        wait_no_longer(&host)?;
+        wait_no_longer(&host, PROBE)?;
         send(host.as_fd(), b"here")?;
         Ok(packet::receive(host.as_fd(), &mut [0; 512])?.0)
     });
@@ -92,9 +98,9 @@ fn is_heard(path: &Path) -> bool {
 }
 
 /// Neither for what it says, nor until it listens.
-fn wait_no_longer(host: &OwnedFd) -> Result<(), Errno> {
+fn wait_no_longer(host: &OwnedFd, patience: Duration) -> Result<(), Errno> {
     for way in [Timeout::Send, Timeout::Recv] {
-        set_socket_timeout(host, way, Some(PATIENCE))?;
+        set_socket_timeout(host, way, Some(patience))?;
     }
     Ok(())
 }

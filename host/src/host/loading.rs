@@ -163,17 +163,27 @@ impl BoundPlan {
     }
 
     /// Has the listeners that a host before this one has left.
-    pub fn take_over(&mut self) {
+    ///
+    /// # Errors
+    /// When one is gone and cannot be bound again.
+    pub fn take_over(&mut self) -> anyhow::Result<()> {
         for (known, stage) in self.standing.known.iter().zip(&mut self.stages) {
             let trigger = &known.trigger;
             for bound in stage.bound.iter_mut().flatten() {
-                if let Err(error) = bound.take_over(&trigger.socket) {
-                    let (name, address) = (&trigger.name, &bound.local);
+                if !bound.is_of_predecessor() {
+                    continue;
+                }
+                let (name, address) = (&trigger.name, bound.local.clone());
+                bound.take_path(&trigger.socket).with_context(|| {
+                    format!("trigger `{name}`: cannot go on listening on {address}")
+                })?;
+                if let Err(error) = bound.adapt(&trigger.socket) {
                     let reason = format!("cannot set the options of its socket: {error:#}");
                     warn!(trigger = %name, %address, reason, "listen");
                 }
             }
         }
+        Ok(())
     }
 }
 

@@ -65,7 +65,8 @@ impl Bound {
         options: &SocketOptions,
         inherited: &mut Inherited,
     ) -> anyhow::Result<Vec<Self>> {
-        let handed = inherited.of_predecessor(&mark(trigger, address), address);
+        let mark = mark(trigger, address);
+        let handed = inherited.of_predecessor(&mark, address);
         if !handed.is_empty() {
             let bound = handed.into_iter().map(|Handed { socket, busy }| {
                 let socket = Socket::from(socket);
@@ -80,7 +81,7 @@ impl Bound {
             let bound = bound.collect::<anyhow::Result<_>>();
             return bound.with_context(|| format!("cannot go on listening on {address}"));
         }
-        if let Some(bound) = inherited.bound_ahead(address) {
+        if let Some(bound) = inherited.bound_ahead(&mark) {
             return Ok(vec![bound]);
         }
         match address {
@@ -112,10 +113,6 @@ impl Bound {
                     "the host that runs has handed over another socket for {}",
                     path.display()
                 );
-                if let Some(mut owned) = OwnedPath::of(path)? {
-                    owned.leave();
-                    owned.adapt(options)?;
-                }
                 Ok(Self {
                     of_predecessor: true,
                     ..Self::new(Local::Unix(path.to_owned()), socket, None)
@@ -217,20 +214,7 @@ impl Bound {
         self.of_predecessor
     }
 
-    /// Takes the place of the predecessor whose listener this was, if it was one's: it has what the trigger says of
-    /// its socket now, and its unix path goes with this host.
-    ///
-    /// # Errors
-    /// When the system refuses what the trigger says.
-    pub fn take_over(&mut self, options: &SocketOptions) -> anyhow::Result<()> {
-        if !self.of_predecessor {
-            return Ok(());
-        }
-        self.take_path(options)?;
-        self.adapt(options)
-    }
-
-    /// The same, for a socket that is as it should be already.
+    /// Takes the place of the predecessor whose listener this was, if it was one's: its unix path goes with this host.
     ///
     /// # Errors
     /// When there is no path any more, and the system refuses another.

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::bail;
 
-use super::Bound;
+use super::{Bound, mark};
 use crate::plan::{Address, SocketOptions};
 
 /// What the names of sockets begin with that a host hands over to the next.
@@ -24,7 +24,7 @@ pub struct Inherited {
     /// By the predecessor, under their marks.
     of_predecessor: HashMap<String, Vec<Handed>>,
     /// What this host has bound itself while it had the right to.
-    ahead: Vec<(Address, Bound)>,
+    ahead: Vec<(String, Bound)>,
 }
 
 /// A listener that the predecessor has handed over.
@@ -112,10 +112,13 @@ impl Inherited {
         if let Address::Inherited(_) = address {
             return;
         }
+        // One that is bound already is another one, where the system chooses the port.
+        let ahead = std::mem::take(&mut self.ahead);
         let bound = Bound::bind(trigger, address, options, self);
+        self.ahead = ahead;
         let bound = bound.unwrap_or_default().into_iter();
         self.ahead
-            .extend(bound.map(|bound| (address.clone(), bound)));
+            .extend(bound.map(|bound| (mark(trigger, address), bound)));
     }
 
     /// What was bound ahead.
@@ -123,9 +126,9 @@ impl Inherited {
         self.ahead.iter().map(|(_, bound)| bound)
     }
 
-    /// What was bound there ahead, in the order in which it was.
-    pub(super) fn bound_ahead(&mut self, address: &Address) -> Option<Bound> {
-        let at = self.ahead.iter().position(|(known, _)| known == address)?;
+    /// What was bound ahead under this mark, in the order in which it was.
+    pub(super) fn bound_ahead(&mut self, mark: &str) -> Option<Bound> {
+        let at = self.ahead.iter().position(|(known, _)| known == mark)?;
         Some(self.ahead.remove(at).1)
     }
 

@@ -77,8 +77,8 @@ impl OwnedPath {
             (now.st_dev, now.st_ino) == self.inode,
             "something else is there now"
         );
-        let user = options.owner.as_ref().map(identity::user).transpose()?;
-        let user = user.map(|user| Uid::from_raw(user.uid.as_raw()));
+        let user = options.owner.as_ref().map(identity::uid).transpose()?;
+        let user = user.map(|user| Uid::from_raw(user.as_raw()));
         let group = options.group.as_ref().map(identity::group).transpose()?;
         let group = group.map(|group| Gid::from_raw(group.as_raw()));
         // Who may not change them need not, where they are what they should be.

@@ -263,7 +263,8 @@ impl<'a> Search<'a> {
         while let Some(header) = headers.next().ok()? {
             self.in_time()?;
             if offset.to_unit_offset(&header).is_some() {
-                return self.dwarf.unit(header).ok();
+                let modest = self.is_modest(&header)?;
+                return modest.then(|| self.dwarf.unit(header).ok()).flatten();
             }
         }
         None
