@@ -404,12 +404,9 @@ fn dwarf(entries: &[u8], ranges: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-#[test]
-fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
-    let deep = dwarf(&[&[2][..], &[3].repeat(200_000)].concat(), &[]);
-    // Each of these functions is in 100,000 places.
-    let places = [0, 0, 0, 0, 1, 0, 0, 0].repeat(100_000);
-    let wide = dwarf(&[&[2][..], &[4].repeat(100_000)].concat(), &places);
+/// Debug information with a table of four million files: of the unit of all addresses, and of one where the name of a function
+/// of another is.
+fn tables() -> [Vec<(&'static str, Vec<u8>)>; 2] {
     // A byte for each of four million files.
     let count = 4_000_000_u32;
     let mut header = vec![1, 1, 1, 0, 1, 1, 1, 1, 0x0f, 0, 1, 1, 0x0f];
@@ -474,6 +471,16 @@ fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
         ),
         (".debug_line", lines),
     ];
+    [files, behind]
+}
+
+#[test]
+fn debug_information_that_is_made_to_hurt_costs_a_backtrace_and_not_the_host() {
+    let deep = dwarf(&[&[2][..], &[3].repeat(200_000)].concat(), &[]);
+    // Each of these functions is in 100,000 places.
+    let places = [0, 0, 0, 0, 1, 0, 0, 0].repeat(100_000);
+    let wide = dwarf(&[&[2][..], &[4].repeat(100_000)].concat(), &places);
+    let [files, behind] = tables();
     let cut = deep
         .iter()
         .map(|(name, bytes)| (*name, bytes[..bytes.len() / 2].to_vec()));
