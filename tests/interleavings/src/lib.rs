@@ -31,7 +31,7 @@ fn places_are_as_many_as_there_are_to_be_whenever_that_changes() {
         block_on(async {
             let ceiling = Arc::new(Ceiling::new(2));
             let (held, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-            let clients: Vec<_> = (0..4)
+            let clients: Vec<_> = (0..6)
                 .map(|_| {
                     let (ceiling, held, most) = (ceiling.clone(), held.clone(), most.clone());
                     tokio::spawn(async move {
@@ -50,7 +50,8 @@ fn places_are_as_many_as_there_are_to_be_whenever_that_changes() {
                 client.await.unwrap();
             }
             let most = most.load(SeqCst);
-            assert!((1..=3).contains(&most), "{most}");
+            // Two that were held before there was to be one, and the two that were added then, for those who waited before.
+            assert!((1..=4).contains(&most), "{most}");
             // All are there again, however the changes met those who waited.
             let all = ceiling.take(3).await;
             assert!(ceiling.take_at_once(1).is_none());
