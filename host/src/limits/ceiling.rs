@@ -1,19 +1,29 @@
 //! How many places there are of one kind, of which a reload may make more or fewer.
 
 use std::future::{Future as _, poll_fn};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Places that are taken as permits, and come back when these are dropped.
 #[derive(Debug)]
 pub struct Ceiling {
     free: Arc<Semaphore>,
     size: AtomicU32,
-    /// Above `size`, and not back yet.
-    surplus: Arc<AtomicU32>,
+    /// What is above `size`, and not back yet.
+    surplus: Mutex<Option<Surplus>>,
+}
+
+/// Places that go when they come back.
+#[derive(Debug)]
+struct Surplus {
+    count: u32,
+    /// Whether that is settled: they are back, or are to stay.
+    settled: Arc<AtomicBool>,
+    /// Dropped when they are to stay.
+    _stay: oneshot::Sender<()>,
 }
 
 impl Ceiling {
@@ -22,7 +32,7 @@ impl Ceiling {
         Self {
             free: Arc::new(Semaphore::new(size as usize)),
             size: AtomicU32::new(size),
-            surplus: Arc::default(),
+            surplus: Mutex::default(),
         }
     }
 
@@ -40,7 +50,9 @@ impl Ceiling {
     /// How many are taken.
     pub fn held(&self) -> u32 {
         let free = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX);
-        let all = self.size.load(Relaxed) + self.surplus.load(Relaxed);
+        let surplus = self.surplus();
+        let above = surplus.as_ref().filter(|it| !it.settled.load(SeqCst));
+        let all = self.size.load(Relaxed) + above.map_or(0, |it| it.count);
         all.saturating_sub(free)
     }
 
@@ -49,25 +61,43 @@ impl Ceiling {
     /// # Panics
     /// Outside of a runtime.
     pub async fn resize(&self, size: u32) {
-        let before = self.size.swap(size, Relaxed);
+        // What is above the last size stays, and counts for this one.
+        let above = self.surplus().take();
+        let above = above.filter(|it| !it.settled.swap(true, SeqCst));
+        let before = self.size.swap(size, Relaxed) + above.map_or(0, |it| it.count);
         if size >= before {
             self.free.add_permits((size - before) as usize);
             return;
         }
-        let mut surplus = Box::pin(self.free.clone().acquire_many_owned(before - size));
+        let count = before - size;
+        let mut back = Box::pin(self.free.clone().acquire_many_owned(count));
         // From now on it waits in the same line as all others, and is there before those to come.
-        match poll_fn(|cx| Poll::Ready(surplus.as_mut().poll(cx))).await {
-            Poll::Ready(surplus) => forget(surplus),
+        match poll_fn(|cx| Poll::Ready(back.as_mut().poll(cx))).await {
+            Poll::Ready(back) => forget(back),
             Poll::Pending => {
-                let count = before - size;
-                self.surplus.fetch_add(count, Relaxed);
-                let left = self.surplus.clone();
+                let settled = Arc::new(AtomicBool::new(false));
+                let (stay, stays) = oneshot::channel::<()>();
+                *self.surplus() = Some(Surplus {
+                    count,
+                    settled: settled.clone(),
+                    _stay: stay,
+                });
                 tokio::spawn(async move {
-                    forget(surplus.await);
-                    left.fetch_sub(count, Relaxed);
+                    tokio::select! {
+                        biased;
+                        // Nothing is ever sent.
+                        _ = stays => {}
+                        back = back => if !settled.swap(true, SeqCst) {
+                            forget(back);
+                        },
+                    }
                 });
             }
         }
+    }
+
+    fn surplus(&self) -> MutexGuard<'_, Option<Surplus>> {
+        self.surplus.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
