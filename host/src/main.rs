@@ -103,7 +103,7 @@ fn run(cli: &Cli, asked: &cli::Run) -> Result<(), Failure> {
     let (workers, threads) = Workers::start()
         .context("cannot start the threads that serve")
         .map_err(Failure::Refused)?;
-    // The last that can fail: after it the other host drains.
+    // After it the other host drains: whatever may well fail has been done.
     if let Some(predecessor) = predecessor {
         predecessor.relieve().map_err(Failure::Refused)?;
     }
