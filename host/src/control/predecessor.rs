@@ -131,7 +131,7 @@ mod tests {
     fn hand_over(listener: &Arc<OwnedFd>) {
         let client = accept_with(&**listener, SocketFlags::CLOEXEC).unwrap();
         packet::receive(client.as_fd(), &mut [0; 64]).unwrap();
-        super::super::hand(&client, CONTROL, &[listener.as_fd()]).unwrap();
+        super::super::hearing::hand(&client, CONTROL, &[listener.as_fd()]).unwrap();
         send(client.as_fd(), b"end").unwrap();
     }
 
